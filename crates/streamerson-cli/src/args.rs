@@ -1,0 +1,128 @@
+//! The command line: what every command takes, and the list of commands.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use streamerson::core::{EventType, InvalidName};
+
+use crate::{
+    completions::Completions, dead::Dead, demo::Demo, echo::Echo, emit::Emit, gateway::Gateway, groups::Groups,
+    output::Format, pending::Pending, request::Request, tail::Tail, topics::Topics,
+};
+
+/// HTTP and WebSocket at the edge, every service behind it a function over a Redis Stream.
+#[derive(Debug, Parser)]
+#[command(name = "streamerson", version, propagate_version = true, after_help = EXAMPLES)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXAMPLES: &str = r#"Examples:
+  streamerson demo                                 a gateway, workers and a broker in one process
+  streamerson echo orders                          a worker that answers everything
+  streamerson request orders order.get '{"id":7}'  ask, and print the reply
+  streamerson emit orders order.seen '{"id":7}'    tell, and wait for nobody
+  streamerson tail orders --from 15m               watch
+  streamerson topics                               what waits where
+  streamerson groups orders                        who reads, and how far
+  streamerson pending orders shipping              what is not finished
+  streamerson dead list orders                     what failed for good
+  streamerson gateway --config gateway.toml        HTTP in front of it
+
+A topic is NAME, NAMESPACE:NAME or NAMESPACE:NAME#SHARD.
+Exit status: 0 done, 1 failed, 2 misused."#;
+
+/// What every command takes.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Options of every command")]
+pub(crate) struct Common {
+    /// The broker's address: redis://[[USER]:PASSWORD@]HOST[:PORT][/DATABASE]
+    ///
+    /// Default: $STREAMERSON_BROKER, else redis://127.0.0.1:6379. The demo alone has a broker of its own.
+    #[arg(long, global = true, value_name = "URL")]
+    pub(crate) broker: Option<String>,
+
+    /// Print one JSON object a line, as is done whenever the output is no terminal
+    #[arg(long, global = true, conflicts_with = "human")]
+    json: bool,
+
+    /// Print for people, also when the output is no terminal
+    #[arg(long, global = true)]
+    human: bool,
+
+    /// How logs are written to the standard error; $RUST_LOG says which
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text, value_name = "FORMAT")]
+    pub(crate) log_format: LogFormat,
+}
+
+/// How logs are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Common {
+    /// What the user asked for, if anything: else it depends on who reads.
+    pub(crate) fn format(&self) -> Option<Format> {
+        match (self.json, self.human) {
+            (true, _) => Some(Format::Json),
+            (_, true) => Some(Format::Human),
+            _ => None,
+        }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Demo(Demo),
+    Emit(Emit),
+    Request(Request),
+    Tail(Tail),
+    Echo(Echo),
+    Topics(Topics),
+    Groups(Groups),
+    Pending(Pending),
+    Dead(Dead),
+    Gateway(Gateway),
+    Completions(Completions),
+}
+
+impl Command {
+    /// What is logged unless `$RUST_LOG` says otherwise: servers tell what they do, other commands what is wrong.
+    pub(crate) fn log_default(&self) -> &'static str {
+        match self {
+            Self::Echo(_) | Self::Gateway(_) => "info",
+            // What the demo is about stays readable between the lines of the tour.
+            Self::Demo(_) => "warn,streamerson::demo=info",
+            Self::Emit(_)
+            | Self::Request(_)
+            | Self::Tail(_)
+            | Self::Topics(_)
+            | Self::Groups(_)
+            | Self::Pending(_)
+            | Self::Dead(_)
+            | Self::Completions(_) => "warn",
+        }
+    }
+}
+
+/// An event type that users may send.
+pub(crate) fn event(text: &str) -> Result<EventType, InvalidName> {
+    EventType::for_user(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,46 @@
+//! From `--broker` to a broker.
+
+use std::env;
+
+use streamerson::core::{BrokerError, SharedBroker};
+use streamerson::redis::RedisUrl;
+
+use crate::{args::Common, failure::Failure};
+
+pub(crate) const VARIABLE: &str = "STREAMERSON_BROKER";
+const DEFAULT: &str = "redis://127.0.0.1:6379";
+
+/// Connects to the broker that the user names, or the usual one.
+pub(crate) async fn connect(common: &Common) -> Result<SharedBroker, Failure> {
+    let (url, source) = match (&common.broker, env::var(VARIABLE)) {
+        (Some(url), _) => (url.clone(), "--broker"),
+        (None, Ok(url)) if !url.is_empty() => (url, "$STREAMERSON_BROKER"),
+        _ => (DEFAULT.to_owned(), "the default"),
+    };
+    refuse_memory(&url, source)?;
+    connect_to(&url).await
+}
+
+/// The address that `--broker` names, for a command that connects by itself.
+pub(crate) fn parse(url: &str) -> Result<RedisUrl, Failure> {
+    refuse_memory(url, "--broker")?;
+    url.parse().map_err(|error| Failure::misused("the broker cannot be used as it is named").because(error))
+}
+
+fn refuse_memory(url: &str, source: &str) -> Result<(), Failure> {
+    if !url.starts_with("memory:") {
+        return Ok(());
+    }
+    let message = format!("{url} ({source}) lives in one process, where no other program can meet this one");
+    Err(Failure::misused(message)
+        .hint("use redis://HOST:PORT, or `streamerson demo`, which has all parts in one process"))
+}
+
+/// Connects to this broker.
+pub(crate) async fn connect_to(url: &str) -> Result<SharedBroker, Failure> {
+    streamerson::connect(url).await.map_err(|error| match error {
+        // Trying again would not help: the address or the login is wrong.
+        BrokerError::Config { .. } => Failure::misused("the broker cannot be used as it is named").because(error),
+        _ => Failure::failed("there is no connection to the broker").because(error),
+    })
+}

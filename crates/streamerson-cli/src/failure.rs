@@ -1,0 +1,149 @@
+//! How a command ends that did not do what it was asked: what is said, and the exit status.
+
+use std::{
+    error::Error,
+    fmt,
+    io::{self, Write},
+    process::ExitCode,
+};
+
+use crate::hints;
+
+/// Exit status of a command that failed.
+const FAILED: u8 = 1;
+/// Exit status of a command that was misused.
+const MISUSED: u8 = 2;
+
+/// Why a command ends early.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// Nobody reads the output any more, as under `head`: all that was wanted is done.
+    BrokenPipe,
+    /// It failed, and the user knows why already.
+    Told,
+    /// It failed.
+    Failed(Trouble),
+    /// It cannot work as it was asked.
+    Misused(Trouble),
+}
+
+/// What went wrong, the errors behind it, and what to do next.
+#[derive(Debug)]
+pub(crate) struct Trouble {
+    message: String,
+    cause: Option<Box<dyn Error + Send + Sync>>,
+    hint: Option<String>,
+}
+
+impl Failure {
+    pub(crate) fn failed(message: impl Into<String>) -> Self {
+        Self::Failed(Trouble { message: message.into(), cause: None, hint: None })
+    }
+
+    pub(crate) fn misused(message: impl Into<String>) -> Self {
+        Self::Misused(Trouble { message: message.into(), cause: None, hint: None })
+    }
+
+    /// A second signal cut a server off.
+    pub(crate) fn at_once() -> Self {
+        Self::failed("stopped at once, before all that was begun was done")
+    }
+
+    /// The same failure, because of this error; it may know a hint.
+    pub(crate) fn because(self, error: impl Error + Send + Sync + 'static) -> Self {
+        self.map(|trouble| {
+            let hint = trouble.hint.or_else(|| hints::of(&error));
+            Trouble { hint, cause: Some(Box::new(error)), ..trouble }
+        })
+    }
+
+    /// The same failure, with something to do about it.
+    pub(crate) fn hint(self, hint: impl Into<String>) -> Self {
+        self.map(|trouble| Trouble { hint: Some(hint.into()), ..trouble })
+    }
+
+    fn map(self, change: impl FnOnce(Trouble) -> Trouble) -> Self {
+        match self {
+            Self::Failed(trouble) => Self::Failed(change(trouble)),
+            Self::Misused(trouble) => Self::Misused(change(trouble)),
+            quiet => quiet,
+        }
+    }
+
+    /// Says what there is to say, and answers the exit status.
+    pub(crate) fn report(self) -> ExitCode {
+        let (trouble, code) = match self {
+            Self::BrokenPipe => return ExitCode::SUCCESS,
+            Self::Told => return ExitCode::from(FAILED),
+            Self::Failed(trouble) => (trouble, FAILED),
+            Self::Misused(trouble) => (trouble, MISUSED),
+        };
+        // A closed standard error leaves the exit status to tell of it.
+        _ = write!(io::stderr(), "{trouble}");
+        ExitCode::from(code)
+    }
+}
+
+/// What clap has to say instead of a command: help, the version, or what is wrong with the arguments.
+pub(crate) fn of_arguments(instead: &clap::Error) -> ExitCode {
+    // `--help | head -1` closes the pipe, which is no failure either.
+    _ = instead.print();
+    if instead.use_stderr() { ExitCode::from(MISUSED) } else { ExitCode::SUCCESS }
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "error: {}", self.message)?;
+        let mut cause = self.cause.as_deref().map(|error| error as &(dyn Error + 'static));
+        while let Some(error) = cause {
+            writeln!(f, "  caused by: {error}")?;
+            cause = error.source();
+        }
+        match &self.hint {
+            Some(hint) => writeln!(f, "\nhint: {hint}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Errors of writing the output; there are no others that a command does not give a context.
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Self::BrokenPipe,
+            _ => Self::failed("cannot write the output").because(error),
+        }
+    }
+}
+
+/// Writing JSON fails only as the output does.
+impl From<serde_json::Error> for Failure {
+    fn from(error: serde_json::Error) -> Self {
+        Self::from(io::Error::from(error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_level_has_a_line_of_its_own() {
+        #[derive(Debug)]
+        struct Outer(io::Error);
+        impl fmt::Display for Outer {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("the middle")
+            }
+        }
+        impl Error for Outer {
+            fn source(&self) -> Option<&(dyn Error + 'static)> {
+                Some(&self.0)
+            }
+        }
+        let failure = Failure::failed("the top").because(Outer(io::Error::other("the root"))).hint("dig");
+        let Failure::Failed(trouble) = failure else { panic!("{failure:?}") };
+        let expected = "error: the top\n  caused by: the middle\n  caused by: the root\n\nhint: dig\n";
+        assert_eq!(trouble.to_string(), expected);
+    }
+}

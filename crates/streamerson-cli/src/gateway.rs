@@ -1,0 +1,152 @@
+//! `streamerson gateway`: HTTP at the edge, as a configuration file says.
+
+use std::{
+    env, fs,
+    io::{self, Write},
+    path::PathBuf,
+    sync::Arc,
+};
+
+use clap::Args;
+use streamerson::core::{BrokerError, SharedBroker};
+use streamerson::gateway::server::{Config, InvalidConfig, ListenAddr, Overrides, Server, StartError};
+use streamerson::redis::{RedisBroker, RedisConfig, RedisUrl};
+use tracing::warn;
+
+use crate::{args::Common, broker, failure::Failure, stop::Stop};
+
+/// Run the gateway that a configuration file describes: HTTP requests become messages, replies become responses.
+///
+/// SIGTERM or Ctrl-C ends it in good order: it is not ready any more, accepts no connection, and finishes what was
+/// begun. A second signal ends it at once. It starts whether or not its brokers can be reached; until they can, requests
+/// are answered with 503.
+///
+/// The broker of topics that name none is --broker, else `broker` in the file, else $STREAMERSON_BROKER.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Gateway {
+    /// The configuration, a TOML file
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+
+    /// Where to listen, instead of `listen` in the file; port 0 picks a free one
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<ListenAddr>,
+
+    /// Only say whether the configuration is right: exit status 0 or 1, and every mistake with its line
+    #[arg(long)]
+    check: bool,
+}
+
+const EXAMPLES: &str = r#"Examples:
+  streamerson gateway --config gateway.toml --check
+  streamerson gateway --config gateway.toml
+  streamerson gateway --config gateway.toml --listen 127.0.0.1:0 --broker redis://10.0.0.7:6379
+
+A configuration to begin with:
+  listen = "127.0.0.1:8080"
+  broker = "redis://127.0.0.1:6379"
+
+  [admin]                      # /healthz, /readyz, /metrics
+  listen = "127.0.0.1:9090"
+
+  [[route]]                    # ask: try it with `streamerson echo orders`
+  method = "POST"
+  path = "/orders/{id}"
+  topic = "orders"
+  event = "order.update"
+  timeout = "2s"
+
+  [[route]]                    # tell: 202 as soon as the broker has it
+  method = "POST"
+  path = "/views"
+  topic = "views"
+  event = "page.viewed"
+  mode = "emit"
+
+docs/gateway.md describes every key."#;
+
+impl Gateway {
+    pub(crate) async fn run(self, common: &Common) -> Result<(), Failure> {
+        let config = self.read(common)?;
+        if self.check {
+            writeln!(io::stdout(), "{}", self.summary(&config))?;
+            return Ok(());
+        }
+        let stop = Stop::listen()?;
+        let server = Server::bind(config, connect).await.map_err(|error| match error {
+            StartError::Connect(failure) => failure,
+            StartError::Listen { address, source } => Failure::failed(format!("cannot listen on {address}"))
+                .because(source)
+                .hint("`--listen 127.0.0.1:0` picks a free port"),
+            _ => Failure::failed("the gateway cannot start"),
+        })?;
+        if let Some(address) = server.admin_address() {
+            _ = writeln!(io::stderr(), "admin on http://{address}");
+        }
+        // Scripts wait for this line, so it comes when all else is ready.
+        _ = writeln!(io::stderr(), "listening on http://{}", server.address());
+        tokio::select! {
+            () = server.run(stop.announced()) => Ok(()),
+            () = stop.demanded() => Err(Failure::at_once()),
+        }
+    }
+
+    fn read(&self, common: &Common) -> Result<Config<RedisUrl>, Failure> {
+        let file = self.config.display().to_string();
+        let text = fs::read_to_string(&self.config)
+            .map_err(|error| Failure::failed(format!("cannot read the configuration {file}")).because(error))?;
+        let mut overrides = Overrides::default();
+        overrides.listen = self.listen.clone();
+        overrides.broker = common.broker.as_deref().map(broker::parse).transpose()?;
+        overrides.broker_fallback = env::var(broker::VARIABLE).ok().filter(|url| !url.is_empty());
+        Config::parse(&file, &text, overrides).map_err(|error| invalid(&file, &error))
+    }
+
+    fn summary(&self, config: &Config<RedisUrl>) -> String {
+        let brokers: Vec<_> = config.brokers().iter().map(RedisUrl::to_string).collect();
+        let brokers = if brokers.is_empty() { "no broker".to_owned() } else { brokers.join(", ") };
+        let routes = counted(config.routes(), "route");
+        format!("{} is right: {routes} on {}, over {brokers}", self.config.display(), config.listen())
+    }
+}
+
+/// A broker that is away is waited for while the gateway runs; one that refuses the login never comes by itself.
+async fn connect(url: &RedisUrl) -> Result<SharedBroker, Failure> {
+    let config = || RedisConfig::new(url.clone()).role("gateway");
+    match RedisBroker::connect_with(config()).await {
+        Ok(broker) => Ok(Arc::new(broker)),
+        Err(error @ BrokerError::Config { .. }) => {
+            Err(Failure::misused(format!("the broker {url} cannot be used as it is named")).because(error))
+        }
+        Err(error) => {
+            warn!(%error, "the gateway starts without its broker, and answers 503 until it is there");
+            Ok(Arc::new(RedisBroker::connect_lazily(config())))
+        }
+    }
+}
+
+fn invalid(file: &str, error: &InvalidConfig) -> Failure {
+    let message = format!("{file} has {}:\n{error}", counted(error.mistakes(), "mistake"));
+    match error.names_memory() {
+        true => Failure::misused(message).hint("`streamerson demo` has gateway, workers and broker in one process"),
+        false => Failure::failed(message),
+    }
+}
+
+fn counted(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_configuration_of_the_help_is_right() {
+        let (_, rest) = EXAMPLES.split_once("A configuration to begin with:\n").unwrap();
+        let (text, _) = rest.split_once("docs/gateway.md").unwrap();
+        let config = Config::<RedisUrl>::parse("help", text, Overrides::default()).unwrap();
+        assert_eq!((config.routes(), config.brokers().len()), (2, 1));
+    }
+}

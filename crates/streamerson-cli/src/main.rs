@@ -1,0 +1,65 @@
+//! The `streamerson` command: topics from the terminal.
+
+mod args;
+mod broker;
+mod completions;
+mod dead;
+mod demo;
+mod duration;
+mod echo;
+mod emit;
+mod failure;
+mod gateway;
+mod groups;
+mod hints;
+mod human;
+mod line;
+mod logging;
+mod output;
+mod payload;
+mod pending;
+mod request;
+mod shown;
+mod stop;
+mod table;
+mod tail;
+mod topics;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use self::{
+    args::{Cli, Command},
+    failure::Failure,
+};
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(instead) => return failure::of_arguments(&instead),
+    };
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+#[tokio::main]
+async fn run(cli: Cli) -> Result<(), Failure> {
+    let Cli { common, command } = cli;
+    logging::start(common.log_format, command.log_default());
+    match command {
+        Command::Demo(demo) => demo.run(&common).await,
+        Command::Emit(emit) => emit.run(&common).await,
+        Command::Request(request) => request.run(&common).await,
+        Command::Tail(tail) => tail.run(&common).await,
+        Command::Echo(echo) => echo.run(&common).await,
+        Command::Topics(topics) => topics.run(&common).await,
+        Command::Groups(groups) => groups.run(&common).await,
+        Command::Pending(pending) => pending.run(&common).await,
+        Command::Dead(dead) => dead.run(&common).await,
+        Command::Completions(completions) => completions.run(&common),
+        Command::Gateway(gateway) => gateway.run(&common).await,
+    }
+}

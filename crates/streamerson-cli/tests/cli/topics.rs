@@ -1,0 +1,74 @@
+//! `streamerson topics`.
+
+use serde_json::json;
+use streamerson_test::Process;
+
+use crate::support::{Scene, assert_fails, json_of, stdout_of};
+
+impl Scene {
+    /// Two topics: one that is read by two groups, one that nobody reads. Beside them, an inbox and another program's key.
+    async fn with_topics() -> Self {
+        let scene = Self::new().await;
+        for command in [
+            "XADD {shop:orders}:in 1-1 m new.a.-.-",
+            "XADD {shop:orders}:in 1-2 m new.b.-.-",
+            "XADD {shop:orders}:in 1-3 m new.c.-.-",
+            "XADD {shop:orders}:dead 1-1 m new.a.-.-",
+            "XGROUP CREATE {shop:orders}:in fast $",
+            "XGROUP CREATE {shop:orders}:in slow 0",
+            "XREADGROUP GROUP slow one COUNT 1 STREAMS {shop:orders}:in >",
+            "XADD {default:views#3}:out 1-1 m seen.a.-.-",
+            "XADD {default:quiet}:re:box 1-1 m reply.a.-.-",
+            "XADD {another:program}:index 1-1 m x",
+            "SET {shop:texts}:in text",
+        ] {
+            scene.server.command(command.split(' ')).await;
+        }
+        scene
+    }
+}
+
+#[tokio::test]
+async fn every_topic_is_one_line_of_json() {
+    let scene = Scene::with_topics().await;
+    let rows = json_of(&scene.run("topics").await);
+    let [views, orders] = rows.as_slice() else { panic!("{rows:?}") };
+    let expected = json!({
+        "topic": "default:views#3", "in": 0, "out": 1, "dead": 0, "groups": 0, "pending": 0, "lag": null,
+        "oldest_ms": null,
+    });
+    assert_eq!(*views, expected);
+    for (name, value) in [("in", 3), ("out", 0), ("dead", 1), ("groups", 2), ("pending", 1)] {
+        assert_eq!(orders[name], value, "{name} of {orders}");
+    }
+    // Redis before 7.0 knows no lag: then it is unknown.
+    assert!(orders["lag"] == 2 || orders["lag"].is_null(), "{orders}");
+    assert!(orders["oldest_ms"].as_u64() > Some(1_700_000_000_000), "{orders}");
+}
+
+#[tokio::test]
+async fn people_get_aligned_columns() {
+    let scene = Scene::with_topics().await;
+    let finished = scene.run("topics --human").await;
+    let lines: Vec<_> = stdout_of(&finished).lines().collect();
+    assert_eq!(lines[0].trim_end(), format!("TOPIC            IN  OUT  DEAD  GROUPS  PENDING  LAG  {:>6}", "OLDEST"));
+    assert_eq!(lines[1], "default:views#3   0    1     0       0        0    -       -");
+    assert!(lines[2].starts_with("shop:orders       3    0     1       2        1    "), "{lines:#?}");
+    assert_eq!((lines.len(), finished.stderr.as_str()), (3, ""));
+}
+
+#[tokio::test]
+async fn an_empty_broker_has_no_topics() {
+    let scene = Scene::new().await;
+    assert_eq!(stdout_of(&scene.run("topics").await), "");
+    assert!(stdout_of(&scene.run("topics --human").await).contains("no topics yet"));
+}
+
+#[tokio::test]
+async fn who_may_not_look_around_is_told_what_is_missing() {
+    let scene = Scene::with_topics().await;
+    scene.server.command("ACL SETUSER blind on >secret ~* +@all -scan".split(' ')).await;
+    let url = format!("redis://blind:secret@{}", scene.server.address());
+    let finished = Process::spawn(scene.command(&format!("topics --broker {url}"))).wait().await;
+    assert_fails(&finished, 1, &["cannot list the topics", "NOPERM", "SCAN", "+scan"]);
+}

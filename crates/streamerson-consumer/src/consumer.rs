@@ -1,0 +1,309 @@
+//! The builder: handlers and layers, state, settings.
+
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    fmt,
+    sync::Arc,
+    time::Duration,
+};
+
+use streamerson_core::{Call, EventType, Name, Reply, SharedBroker, Topic, group::MemberConfig};
+use tower::{BoxError, Layer, Service};
+
+use crate::{
+    answer::Answer,
+    batch::{Batch, batch},
+    error::{ConfigError, RunError},
+    handler::{Around, Handler},
+    incoming::Incoming,
+    route::Route,
+    router::Router,
+    worker::Worker,
+};
+
+/// Binds handlers to the event types of one topic, and runs them as a member of a group.
+///
+/// `S` is the state that its handlers still want; it runs once that is `()`.
+///
+/// ```
+/// use std::time::Duration;
+/// use serde::{Deserialize, Serialize};
+/// use streamerson_consumer::{Call, Consumer, Json, RunError, State, Topic};
+/// use streamerson_core::broker::memory::Memory;
+/// use tower::timeout::TimeoutLayer;
+///
+/// #[derive(Serialize, Deserialize)]
+/// struct Greet {
+///     name: String,
+/// }
+///
+/// impl Call for Greet {
+///     const TOPIC: &'static str = "greetings";
+///     const EVENT: &'static str = "greet";
+///     type Reply = String;
+/// }
+///
+/// async fn greet(State(word): State<&'static str>, Json(greet): Json<Greet>) -> Json<String> {
+///     Json(format!("{word}, {}!", greet.name))
+/// }
+///
+/// async fn greeted(name: String) {}
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let shutdown = async {};
+/// Consumer::new(Topic::new("greetings")?)
+///     .answer(greet)
+///     .on("greeted", greeted)
+///     .layer(TimeoutLayer::new(Duration::from_secs(5)))
+///     .with_state("Hello")
+///     .concurrency(64)
+///     .run(Memory::new(), shutdown)
+///     .await?;
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "a consumer does nothing until it runs"]
+pub struct Consumer<S = ()> {
+    topic: Topic,
+    group: Name,
+    member: MemberConfig,
+    drain: Duration,
+    handlers: HashMap<EventType, Bound<S>>,
+    fallback: Option<Bound<S>>,
+    /// What was wrong first; `run` says so.
+    error: Option<ConfigError>,
+}
+
+impl<S: Send + Sync + 'static> Consumer<S> {
+    /// A consumer of this topic, in the group that has the topic's name.
+    pub fn new(topic: Topic) -> Self {
+        Self {
+            group: topic.name().clone(),
+            topic,
+            member: MemberConfig::default(),
+            drain: Duration::from_secs(25),
+            handlers: HashMap::new(),
+            fallback: None,
+            error: None,
+        }
+    }
+
+    /// Answers the call that the handler's last argument names.
+    ///
+    /// A call of another topic is an error when the consumer runs.
+    pub fn answer<C: Call, Args>(mut self, handler: impl Answer<C, Args, S>) -> Self {
+        match Topic::new(C::TOPIC) {
+            // A contract names the whole of a sharded topic, and a consumer has one part of it.
+            Ok(of) if of.namespace() == self.topic.namespace() && of.name() == self.topic.name() => {}
+            Ok(_) => {
+                let (event, contract) = (C::EVENT, C::TOPIC.to_owned());
+                let consumer = self.topic.clone();
+                self.refuse(ConfigError::OtherTopic { event, contract, consumer });
+            }
+            Err(invalid) => self.refuse(invalid),
+        }
+        self.on(C::EVENT, handler)
+    }
+
+    /// Handles messages of an event type.
+    ///
+    /// An event type that is none, or that another handler takes, is an error when the consumer runs.
+    pub fn on<Args>(mut self, event: &str, handler: impl Handler<Args, S>) -> Self {
+        match EventType::for_user(event) {
+            Ok(event) => match self.handlers.entry(event) {
+                Entry::Vacant(free) => _ = free.insert(Bound::new(handler)),
+                Entry::Occupied(taken) => {
+                    let duplicate = ConfigError::DuplicateEvent(taken.key().clone());
+                    self.refuse(duplicate);
+                }
+            },
+            Err(invalid) => self.refuse(invalid),
+        }
+        self
+    }
+
+    /// Handles messages of an event type in batches, as [`batch`] says.
+    pub fn on_batch<F, Args>(self, event: &str, handler: F) -> Self
+    where
+        Batch<F>: Handler<Around<Args>, S>,
+    {
+        self.on(event, batch(handler))
+    }
+
+    /// Handles messages of all other event types, which otherwise are dead-lettered as `no-handler` and answered with
+    /// 501.
+    pub fn fallback<Args>(mut self, handler: impl Handler<Args, S>) -> Self {
+        if self.fallback.replace(Bound::new(handler)).is_some() {
+            self.refuse(ConfigError::DuplicateFallback);
+        }
+        self
+    }
+
+    /// Puts a tower layer around each handler so far, the fallback included; [`Handler::layer`] around one.
+    ///
+    /// The layer is applied once for each handler, so each has a limit of its own; what all share is a
+    /// [`GlobalConcurrencyLimitLayer`](tower::limit::GlobalConcurrencyLimitLayer). A layer's error fails the message:
+    /// with 504 when a timeout [elapsed](tower::timeout::error::Elapsed), 503 when load was
+    /// [shed](tower::load_shed::error::Overloaded), 502 otherwise. One that is a [`Problem`](crate::Problem) refuses it
+    /// with that.
+    pub fn layer<L>(mut self, layer: L) -> Self
+    where
+        L: Layer<Route> + Clone + Send + 'static,
+        L::Service:
+            Service<Incoming, Response = Reply, Error: Into<BoxError>, Future: Send> + Clone + Send + Sync + 'static,
+    {
+        let around = move |handler: Bound<S>| handler.layered(layer.clone());
+        self.handlers = self.handlers.into_iter().map(|(event, handler)| (event, around(handler))).collect();
+        self.fallback = self.fallback.map(around);
+        self
+    }
+
+    /// Gives the handlers so far their state. [`State`](crate::State) extracts it, or a part of it.
+    pub fn with_state(self, state: S) -> Consumer<()> {
+        let state = Arc::new(state);
+        let with_state = |handler: Bound<S>| Bound::Ready(handler.into_route(&state));
+        Consumer {
+            handlers: self.handlers.into_iter().map(|(event, handler)| (event, with_state(handler))).collect(),
+            fallback: self.fallback.map(with_state),
+            topic: self.topic,
+            group: self.group,
+            member: self.member,
+            drain: self.drain,
+            error: self.error,
+        }
+    }
+
+    /// The group whose members share the topic's messages; that of the topic's name unless told otherwise.
+    ///
+    /// What is no name is an error when the consumer runs.
+    pub fn group(mut self, name: &str) -> Self {
+        match Name::new(name) {
+            Ok(name) => self.group = name,
+            Err(invalid) => self.refuse(invalid),
+        }
+        self
+    }
+
+    /// How many messages are handled at the same time, at most; 256. No more are taken from the group.
+    pub fn concurrency(mut self, messages_max: usize) -> Self {
+        self.member.concurrency = messages_max;
+        self
+    }
+
+    /// How long a message stays with this member without a sign of life; 30 s. It is renewed for as long as the handler
+    /// runs, so it only says how long the messages of a member that died wait for another.
+    pub fn lease(mut self, lease: Duration) -> Self {
+        self.member.lease = lease;
+        self
+    }
+
+    /// How long one read for new messages waits; 2 s. It costs no latency, but stopping may take so long.
+    pub fn block(mut self, block: Duration) -> Self {
+        self.member.block = block;
+        self
+    }
+
+    /// How long handlers may go on once the consumer is told to stop; 25 s.
+    ///
+    /// Then [`Cancelled`](crate::extract::Cancelled) tells them that their time is over, and a second later those that
+    /// still run are dropped and their messages handed back to the group.
+    pub fn drain(mut self, drain: Duration) -> Self {
+        self.drain = drain;
+        self
+    }
+
+    /// All bounds of the group's member at once, and where its group starts: those set before are replaced.
+    pub fn member_config(mut self, config: MemberConfig) -> Self {
+        self.member = config;
+        self
+    }
+
+    fn refuse(&mut self, error: impl Into<ConfigError>) {
+        self.error.get_or_insert(error.into());
+    }
+}
+
+impl Consumer {
+    /// Joins the group and handles its messages until `shutdown` is ready. Then no more messages are taken, what runs may
+    /// end within the [`drain`](Consumer::drain), and what never began goes back to the group for others to take at
+    /// once.
+    ///
+    /// Dropping the future drops the handlers too, without all that: their messages wait for the end of their lease.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError`] when the consumer is put together wrongly, or the broker does not let it in. Outages that come later
+    /// are waited out.
+    pub async fn run(
+        self,
+        broker: impl Into<SharedBroker>,
+        shutdown: impl Future<Output = ()>,
+    ) -> Result<(), RunError> {
+        let broker = broker.into();
+        self.into_worker()?.run(broker, shutdown).await
+    }
+
+    fn into_worker(self) -> Result<Worker, ConfigError> {
+        let Self { topic, group, member, drain, handlers, fallback, error } = self;
+        if let Some(error) = error {
+            return Err(error);
+        }
+        if handlers.is_empty() && fallback.is_none() {
+            return Err(ConfigError::NoHandlers);
+        }
+        let zeros = [
+            (member.concurrency == 0, "concurrency"),
+            (member.lease.is_zero(), "lease"),
+            (member.block.is_zero(), "block"),
+        ];
+        if let Some((_, setting)) = zeros.into_iter().find(|(zero, _)| *zero) {
+            return Err(ConfigError::Zero(setting));
+        }
+        let state = Arc::new(());
+        let routes = handlers.into_iter().map(|(event, handler)| (event, handler.into_route(&state))).collect();
+        let fallback = fallback.map(|handler| handler.into_route(&state));
+        Ok(Worker { topic, group, member, drain, router: Router { routes, fallback } })
+    }
+}
+
+impl<S> fmt::Debug for Consumer<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Consumer")
+            .field("topic", &self.topic)
+            .field("group", &self.group)
+            .field("events", &self.handlers.keys())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A handler with its layers, before or after it got its state.
+enum Bound<S> {
+    Waiting(Box<dyn FnOnce(Arc<S>) -> Route + Send>),
+    Ready(Route),
+}
+
+impl<S: Send + Sync + 'static> Bound<S> {
+    fn new<Args>(handler: impl Handler<Args, S>) -> Self {
+        Self::Waiting(Box::new(|state| handler.into_route(state)))
+    }
+
+    fn layered<L>(self, layer: L) -> Self
+    where
+        L: Layer<Route> + Send + 'static,
+        L::Service:
+            Service<Incoming, Response = Reply, Error: Into<BoxError>, Future: Send> + Clone + Send + Sync + 'static,
+    {
+        match self {
+            Self::Waiting(bind) => Self::Waiting(Box::new(move |state| Route::layered(layer.layer(bind(state))))),
+            Self::Ready(route) => Self::Ready(Route::layered(layer.layer(route))),
+        }
+    }
+
+    fn into_route(self, state: &Arc<S>) -> Route {
+        match self {
+            Self::Waiting(bind) => bind(Arc::clone(state)),
+            Self::Ready(route) => route,
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! Why a consumer does not run.
+
+use streamerson_core::{BrokerError, EventType, InvalidName, Topic};
+
+/// Why a consumer did not start, or stopped without being told to.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// It was put together wrongly.
+    #[error("the consumer cannot run as it is configured")]
+    Config(#[from] ConfigError),
+    /// The broker refused it.
+    #[error("the broker does not let the consumer in")]
+    Broker(#[from] BrokerError),
+}
+
+/// What is wrong with how a consumer was put together.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// A handler's contract belongs to another topic.
+    #[error("the handler of {event:?} answers calls of the topic {contract}, and this consumer is one of {consumer}")]
+    OtherTopic {
+        /// The event type of the call.
+        event: &'static str,
+        /// The call's topic, as its contract names it.
+        contract: String,
+        /// The consumer's topic.
+        consumer: Topic,
+    },
+    /// Two handlers take the same event type.
+    #[error("two handlers take {0:?}")]
+    DuplicateEvent(EventType),
+    /// Two handlers take all other event types.
+    #[error("there are two fallbacks")]
+    DuplicateFallback,
+    /// Something is named by no name.
+    #[error(transparent)]
+    Name(#[from] InvalidName),
+    /// There is nothing that could take a message.
+    #[error("the consumer has no handlers, so every message would become a dead letter")]
+    NoHandlers,
+    /// A setting is zero that can't be.
+    #[error("the setting `{0}` is zero")]
+    Zero(&'static str),
+}

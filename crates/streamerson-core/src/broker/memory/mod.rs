@@ -1,0 +1,264 @@
+//! The embedded broker: streams in the memory of this process, for tests, demos and programs that need no server.
+//!
+//! It means what Redis Streams mean, and one conformance suite proves that of both. Entries are never serialised, and
+//! payloads never copied: a reader's [`Bytes`](bytes::Bytes) are the writer's. When the process ends, all is gone.
+//!
+//! Every time in it, from the ids of entries to leases and expiries, is tokio's. A test that pauses tokio's clock
+//! (<https://docs.rs/tokio/latest/tokio/time/fn.pause.html>) holds all of it in its hands; the broker has to be made
+//! inside that test.
+
+mod bell;
+mod budget;
+mod clock;
+mod group;
+mod group_reader;
+mod reader;
+mod settle;
+mod shard;
+mod store;
+mod stream;
+#[cfg(test)]
+mod tests;
+
+use std::{fmt, sync::Arc};
+
+use futures_util::future::BoxFuture;
+use tokio::{sync::watch, task::coop::consume_budget};
+
+use self::{
+    clock::unix_millis,
+    group_reader::MemoryGroupReader,
+    reader::MemoryReader,
+    store::{Store, check},
+};
+use super::{
+    Append, Appended, Broker, BrokerError, Fence, GroupInfo, GroupReader, GroupStart, Health, Keep, MemberInfo,
+    Membership, Pending, PendingEntry, Range, Reader, ReclaimFrom, Reclaimed, Settlement, SharedBroker, StreamInfo,
+    StreamPage, TrimTo,
+};
+use crate::{
+    entry::{Entry, EntryId},
+    message::UnixMillis,
+    name::Name,
+    topic::StreamKey,
+};
+
+/// The one connection that there ever is.
+const EPOCH: u64 = 1;
+
+/// The embedded broker. Clones share their streams.
+///
+/// ```
+/// use streamerson_core::broker::{SharedBroker, memory::Memory};
+///
+/// let broker: SharedBroker = Memory::new().into();
+/// ```
+#[derive(Clone)]
+pub struct Memory {
+    store: Arc<Store>,
+    health: Arc<watch::Sender<Health>>,
+}
+
+impl Memory {
+    /// What the entries of a broker may take unless it is told otherwise: 1 GiB.
+    pub const BYTES_MAX_DEFAULT: u64 = 1 << 30;
+
+    /// A broker without streams, which holds at most [`Memory::BYTES_MAX_DEFAULT`].
+    #[must_use]
+    pub fn new() -> Self {
+        Self::with_bytes_max(Self::BYTES_MAX_DEFAULT)
+    }
+
+    /// A broker without streams, whose entries take at most so many bytes: names and values, and 40 bytes for each entry
+    /// and 64 for each of its fields. Above that, appends are refused with the code `OOM`.
+    ///
+    /// Groups, pending deliveries and keys are not counted. Replies and dead letters are, but never refused: they end
+    /// what the broker holds already.
+    #[must_use]
+    pub fn with_bytes_max(bytes_max: u64) -> Self {
+        Self { store: Arc::new(Store::new(bytes_max)), health: Arc::new(watch::Sender::new(Health::Up)) }
+    }
+
+    /// What all entries take now, in the unit of [`Memory::with_bytes_max`].
+    #[must_use]
+    pub fn bytes_used(&self) -> u64 {
+        self.store.budget().used()
+    }
+
+    /// An answer that is there at once. It takes part in tokio's scheduling all the same, so that a task that finds
+    /// something to do each time does not starve its neighbours (<https://docs.rs/tokio/latest/tokio/task/coop/>).
+    fn answer<'a, T>(&'a self, call: impl FnOnce(&'a Store) -> T + Send + 'a) -> BoxFuture<'a, T> {
+        Box::pin(async move {
+            consume_budget().await;
+            call(&self.store)
+        })
+    }
+}
+
+impl Broker for Memory {
+    fn append(&self, batch: Vec<Append>) -> BoxFuture<'_, Vec<Result<Appended, BrokerError>>> {
+        self.answer(|store| {
+            let append = |append: Append| {
+                check(&append.fields)?;
+                let kept = append.keep.as_ref().map(|keep| &keep.key);
+                let mut step = store.step([&append.key].into_iter().chain(kept));
+                step.admit(std::slice::from_ref(&append))?;
+                Ok(Appended { id: step.append(append), epoch: EPOCH })
+            };
+            batch.into_iter().map(append).collect()
+        })
+    }
+
+    fn reader(&self) -> Box<dyn Reader> {
+        Box::new(MemoryReader::new(Arc::clone(&self.store)))
+    }
+
+    fn range(&self, range: Range) -> BoxFuture<'_, Result<Vec<Entry>, BrokerError>> {
+        self.answer(move |store| {
+            let mut step = store.step([&range.key]);
+            Ok(step.stream(&range.key).map_or(Vec::new(), |stream| stream.range(&range)))
+        })
+    }
+
+    fn trim(&self, key: &StreamKey, to: TrimTo) -> BoxFuture<'_, Result<u64, BrokerError>> {
+        let key = key.clone();
+        self.answer(move |store| Ok(store.step([&key]).stream(&key).map_or(0, |stream| stream.trim(to))))
+    }
+
+    fn keep(&self, streams: Vec<Keep>) -> BoxFuture<'_, Result<(), BrokerError>> {
+        self.answer(move |store| {
+            for keep in streams {
+                store.step([&keep.key]).keep(&keep);
+                store.sweep_next();
+            }
+            Ok(())
+        })
+    }
+
+    fn remove(&self, keys: Vec<StreamKey>) -> BoxFuture<'_, Result<(), BrokerError>> {
+        self.answer(move |store| {
+            for key in keys {
+                store.step([&key]).shard(&key).remove(&key);
+            }
+            Ok(())
+        })
+    }
+
+    fn stream_info(&self, key: &StreamKey) -> BoxFuture<'_, Result<Option<StreamInfo>, BrokerError>> {
+        let key = key.clone();
+        self.answer(move |store| Ok(store.step([&key]).stream(&key).map(|stream| stream.info())))
+    }
+
+    fn streams(&self, page: u64) -> BoxFuture<'_, Result<StreamPage, BrokerError>> {
+        self.answer(move |store| Ok(store.streams(page)))
+    }
+
+    fn create_group(
+        &self,
+        key: &StreamKey,
+        group: &Name,
+        start: GroupStart,
+    ) -> BoxFuture<'_, Result<bool, BrokerError>> {
+        let (key, group) = (key.clone(), group.clone());
+        self.answer(move |store| Ok(store.step([&key]).stream_or_new(&key).create_group(&group, start)))
+    }
+
+    fn drop_group(&self, key: &StreamKey, group: &Name) -> BoxFuture<'_, Result<bool, BrokerError>> {
+        let (key, group) = (key.clone(), group.clone());
+        self.answer(move |store| Ok(store.step([&key]).stream(&key).is_some_and(|stream| stream.drop_group(&group))))
+    }
+
+    fn groups(&self, key: &StreamKey) -> BoxFuture<'_, Result<Vec<GroupInfo>, BrokerError>> {
+        let key = key.clone();
+        self.answer(move |store| Ok(store.step([&key]).stream(&key).map_or(Vec::new(), |stream| stream.groups())))
+    }
+
+    fn members(&self, key: &StreamKey, group: &Name) -> BoxFuture<'_, Result<Vec<MemberInfo>, BrokerError>> {
+        let (key, group) = (key.clone(), group.clone());
+        self.answer(move |store| {
+            let mut step = store.step([&key]);
+            let now = step.now();
+            Ok(step.group(&key, &group)?.members(now))
+        })
+    }
+
+    fn pending(&self, pending: Pending) -> BoxFuture<'_, Result<Vec<PendingEntry>, BrokerError>> {
+        self.answer(move |store| {
+            let mut step = store.step([&pending.key]);
+            let now = step.now();
+            Ok(step.group(&pending.key, &pending.group)?.pending(&pending, now))
+        })
+    }
+
+    fn group_reader(&self, membership: &Membership) -> Box<dyn GroupReader> {
+        Box::new(MemoryGroupReader::new(Arc::clone(&self.store), membership.clone()))
+    }
+
+    /// The look at the owner costs nothing here, so it is never skipped, whatever the fence.
+    fn settle<'a>(
+        &'a self,
+        membership: &'a Membership,
+        batch: &'a [Settlement],
+        _fence: Fence,
+    ) -> BoxFuture<'a, Result<Vec<EntryId>, BrokerError>> {
+        self.answer(move |store| store.settle(membership, batch))
+    }
+
+    fn renew(&self, membership: &Membership, ids: Vec<EntryId>) -> BoxFuture<'_, Result<Vec<EntryId>, BrokerError>> {
+        let Membership { key, group, member } = membership.clone();
+        self.answer(move |store| {
+            let mut step = store.step([&key]);
+            let now = step.now();
+            Ok(step.group(&key, &group)?.renew(&member, ids, now))
+        })
+    }
+
+    fn reclaim(&self, from: ReclaimFrom) -> BoxFuture<'_, Result<Reclaimed, BrokerError>> {
+        self.answer(move |store| store.reclaim(&from))
+    }
+
+    fn hand_back(&self, membership: &Membership, ids: Vec<EntryId>) -> BoxFuture<'_, Result<(), BrokerError>> {
+        let Membership { key, group, member } = membership.clone();
+        self.answer(move |store| {
+            let mut step = store.step([&key]);
+            let now = step.now();
+            step.group(&key, &group)?.hand_back(&member, &ids, now);
+            Ok(())
+        })
+    }
+
+    fn leave(&self, membership: &Membership) -> BoxFuture<'_, Result<bool, BrokerError>> {
+        let Membership { key, group, member } = membership.clone();
+        self.answer(move |store| Ok(store.step([&key]).group(&key, &group)?.leave(&member)))
+    }
+
+    fn now(&self) -> UnixMillis {
+        UnixMillis(unix_millis(self.store.clock().now()))
+    }
+
+    fn epoch(&self) -> u64 {
+        EPOCH
+    }
+
+    fn health(&self) -> watch::Receiver<Health> {
+        self.health.subscribe()
+    }
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl From<Memory> for SharedBroker {
+    fn from(memory: Memory) -> Self {
+        Arc::new(memory)
+    }
+}
+
+impl fmt::Debug for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Memory").field("bytes_used", &self.bytes_used()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,223 @@
+//! The broker port: everything that streamerson asks of the place where streams live.
+//!
+//! Two adapters implement it, [`memory`] here and Redis in `streamerson-redis`, and one conformance suite holds both to
+//! what is written below. The port speaks of streams, entries and groups only. What entries mean is decided above it,
+//! in [`crate::wire`]; so what the conformance suite proves of one broker holds for messages on every broker.
+//!
+//! # Waiting
+//!
+//! No call waits for ever. A blocking read ends after its `block`; every other call ends after the adapter's own bound
+//! on an answer, with an error. Except for [`GroupReader::read`], each future may be dropped at any time: the command
+//! may then have been carried out or not, as after [`BrokerError::Interrupted`].
+//!
+//! A `block` of zero means not to wait.
+//!
+//! # Groups that are gone
+//!
+//! What names a group, except for making and dropping it, answers [`BrokerError::NoGroup`] when the group or its stream
+//! does not exist. [`Broker::settle`] may instead answer that everything is lost, which is as true.
+
+mod error;
+pub mod memory;
+mod types;
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use futures_util::future::BoxFuture;
+use tokio::sync::watch;
+
+pub use self::{
+    error::BrokerError,
+    types::{
+        Append, Appended, Delivered, Fence, GroupInfo, GroupStart, Health, Keep, MemberInfo, Membership, Pending,
+        PendingEntry, Range, ReclaimFrom, Reclaimed, ReplyAppend, Settlement, StreamInfo, StreamPage, StreamRead,
+        TrimTo,
+    },
+};
+use crate::{
+    entry::{Entry, EntryId},
+    message::UnixMillis,
+    name::Name,
+    publisher::Publisher,
+    subscription::{Cursor, Subscription},
+    topic::StreamKey,
+};
+
+/// A broker, shared by all that use it.
+pub type SharedBroker = Arc<dyn Broker>;
+
+/// The place where streams live. See the [module](self) for what holds of every call.
+pub trait Broker: fmt::Debug + Send + Sync + 'static {
+    /// Appends each entry of a batch, in order for each stream. One that fails, for want of fields say, does not stop the
+    /// others.
+    ///
+    /// Answers one result for each, in order: [`BrokerError::Unavailable`] when nothing was sent,
+    /// [`BrokerError::Interrupted`] when the entry may have been appended, and what the broker said otherwise.
+    fn append(&self, batch: Vec<Append>) -> BoxFuture<'_, Vec<Result<Appended, BrokerError>>>;
+
+    /// A reader of any number of streams, with its own connection where there are connections.
+    fn reader(&self) -> Box<dyn Reader>;
+
+    /// The entries of one stream between two ids, both included. A stream that does not exist is empty.
+    fn range(&self, range: Range) -> BoxFuture<'_, Result<Vec<Entry>, BrokerError>>;
+
+    /// Removes entries from the old end of a stream; answers how many, where the broker says so.
+    ///
+    /// A broker may keep a little more than asked where that is cheaper, never less.
+    fn trim(&self, key: &StreamKey, to: TrimTo) -> BoxFuture<'_, Result<u64, BrokerError>>;
+
+    /// Makes streams that do not exist, empty, and sets when each goes by itself. The life of an inbox.
+    fn keep(&self, streams: Vec<Keep>) -> BoxFuture<'_, Result<(), BrokerError>>;
+
+    /// Removes streams with all they hold. One that does not exist is no error.
+    fn remove(&self, keys: Vec<StreamKey>) -> BoxFuture<'_, Result<(), BrokerError>>;
+
+    /// What is known of a stream; `None` when there is no such stream.
+    fn stream_info(&self, key: &StreamKey) -> BoxFuture<'_, Result<Option<StreamInfo>, BrokerError>>;
+
+    /// The streams of all topics a page at a time, from 0 on: those that [`StreamKey::topic`] knows, without inboxes. For
+    /// people who look around, since a broker may have to walk all its keys for it.
+    ///
+    /// A page may hold nothing and not be the last. All pages together name every stream that was there from the first
+    /// to the last, some perhaps twice; one that came or went meanwhile may be among them.
+    fn streams(&self, page: u64) -> BoxFuture<'_, Result<StreamPage, BrokerError>>;
+
+    /// Makes a group, and the stream if it does not exist. Answers whether the group is new; one that exists stays as
+    /// it is.
+    fn create_group(
+        &self,
+        key: &StreamKey,
+        group: &Name,
+        start: GroupStart,
+    ) -> BoxFuture<'_, Result<bool, BrokerError>>;
+
+    /// Removes a group with its pending list. Answers whether it existed.
+    fn drop_group(&self, key: &StreamKey, group: &Name) -> BoxFuture<'_, Result<bool, BrokerError>>;
+
+    /// The groups of a stream; none when the stream does not exist.
+    fn groups(&self, key: &StreamKey) -> BoxFuture<'_, Result<Vec<GroupInfo>, BrokerError>>;
+
+    /// The members of a group, [`Membership::NOBODY`] included where it holds something.
+    fn members(&self, key: &StreamKey, group: &Name) -> BoxFuture<'_, Result<Vec<MemberInfo>, BrokerError>>;
+
+    /// Entries that were delivered and not settled, in order of their ids.
+    fn pending(&self, pending: Pending) -> BoxFuture<'_, Result<Vec<PendingEntry>, BrokerError>>;
+
+    /// A reader of new deliveries for one member, with its own connection where there are connections.
+    fn group_reader(&self, membership: &Membership) -> Box<dyn GroupReader>;
+
+    /// Ends deliveries: for each, in one step, the reply and the emitted entries are appended, the dead letter is
+    /// appended and the entry is acked. Answers the ids that were not the member's any more; of those nothing was done.
+    ///
+    /// With [`Fence::Renewed`] the adapter may skip the look at the owner, and then answers no lost ids. A batch with a
+    /// dead letter is always fenced. Emitted entries that can't share the step are appended before it.
+    ///
+    /// An append that fails leaves its own delivery pending; the rest of the batch is settled, and the answer is the
+    /// error. A reply is different: nobody may be there to hear it, so one whose inbox is gone, or is no stream, counts
+    /// as sent.
+    ///
+    /// After [`BrokerError::Interrupted`] the same batch may be sent again with [`Fence::Check`]: what was done the
+    /// first time counts as lost the second time.
+    fn settle<'a>(
+        &'a self,
+        membership: &'a Membership,
+        batch: &'a [Settlement],
+        fence: Fence,
+    ) -> BoxFuture<'a, Result<Vec<EntryId>, BrokerError>>;
+
+    /// Says that the member still lives and still holds these: their idle time starts again. Delivery counts stay.
+    /// Answers the ids that were not the member's any more. Without ids it is the sign of life alone.
+    fn renew(&self, membership: &Membership, ids: Vec<EntryId>) -> BoxFuture<'_, Result<Vec<EntryId>, BrokerError>>;
+
+    /// Takes over deliveries that nobody renewed for a lease; their delivery counts rise by one. Deliveries whose entry
+    /// is gone from the stream are dead-lettered as `trimmed`, in the same step, and not answered.
+    ///
+    /// The member's own deliveries are among them if it did not renew them: it may still be handling those. A lease of
+    /// zero takes everything.
+    fn reclaim(&self, from: ReclaimFrom) -> BoxFuture<'_, Result<Reclaimed, BrokerError>>;
+
+    /// Gives up deliveries that never started: they go to [`Membership::NOBODY`] with an idle time above any lease, so
+    /// that the next reclaim of any member takes them, with the delivery count that they have now: that reclaim does not
+    /// raise it. Ids that are not the member's any more are skipped.
+    fn hand_back(&self, membership: &Membership, ids: Vec<EntryId>) -> BoxFuture<'_, Result<(), BrokerError>>;
+
+    /// Takes the member off the group's list if nothing is pending on it, in one step. Answers whether it is off.
+    fn leave(&self, membership: &Membership) -> BoxFuture<'_, Result<bool, BrokerError>>;
+
+    /// The broker's clock, as this process last knew its offset. Does not wait.
+    fn now(&self) -> UnixMillis;
+
+    /// Which connection appends use now: a number that rises when there is a new one, so that what an earlier one had
+    /// confirmed may have to be confirmed again.
+    fn epoch(&self) -> u64;
+
+    /// Whether the broker is reachable, as far as this process knows, and when that changes.
+    fn health(&self) -> watch::Receiver<Health>;
+}
+
+impl dyn Broker {
+    /// Every entry of a stream, from a cursor on; more streams can be added. Must be called within a Tokio runtime.
+    pub fn subscribe(self: &Arc<Self>, key: StreamKey, from: Cursor) -> Subscription {
+        Subscription::new(Arc::clone(self)).and(key, from)
+    }
+
+    /// A sink of messages for a stream. Must be called within a Tokio runtime.
+    pub fn publisher(self: &Arc<Self>, key: StreamKey) -> Publisher {
+        Publisher::new(Arc::clone(self), key)
+    }
+}
+
+/// Reads any number of streams, waiting for entries after the position in each.
+pub trait Reader: fmt::Debug + Send {
+    /// Entries with ids above the given one in each stream, at most `count` for each stream, in order. Waits up to
+    /// `block` for the first when there is none; then, or when woken, the answer is empty. A stream that does not exist
+    /// is waited for like an empty one. Each answer names the index of its stream in `cursors`.
+    fn read<'a>(
+        &'a mut self,
+        cursors: &'a [(StreamKey, EntryId)],
+        count: usize,
+        block: Duration,
+    ) -> BoxFuture<'a, Result<Vec<StreamRead>, BrokerError>>;
+
+    /// Ends the read that waits now, or the next one if none does.
+    fn waker(&self) -> ReadWaker;
+}
+
+/// Ends the wait of a [`Reader`], so that it can be called again with other streams, or of a [`GroupReader`].
+#[derive(Clone)]
+pub struct ReadWaker(Arc<dyn Fn() + Send + Sync>);
+
+impl ReadWaker {
+    /// A waker that calls `wake`, which must not block.
+    #[must_use]
+    pub fn new(wake: impl Fn() + Send + Sync + 'static) -> Self {
+        Self(Arc::new(wake))
+    }
+
+    /// Wakes the reader. Waking it twice before it looks is the same as once.
+    pub fn wake(&self) {
+        (self.0)();
+    }
+}
+
+impl fmt::Debug for ReadWaker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ReadWaker")
+    }
+}
+
+/// Reads new deliveries for one member of a group.
+pub trait GroupReader: fmt::Debug + Send {
+    /// Up to `count` entries that no member has had yet, which are this member's from now on. Waits up to `block` for
+    /// the first, then answers none.
+    ///
+    /// Not cancel-safe: dropping the future may strand deliveries with this member until their lease ends. One task
+    /// owns the reader, awaits each read to its end, and never puts it in a `select!`.
+    ///
+    /// [`BrokerError::NoGroup`] when the group or the stream is gone; making it again is the caller's part.
+    fn read(&mut self, count: usize, block: Duration) -> BoxFuture<'_, Result<Vec<Delivered>, BrokerError>>;
+
+    /// Ends the wait of the read that is under way, and of the next, so that a member stops promptly. A courtesy: where
+    /// the broker has no way to do it, the read lasts for its `block`. What it has taken by then is answered as ever.
+    fn waker(&self) -> ReadWaker;
+}

@@ -1,0 +1,326 @@
+//! Request and reply over streams, and events one way.
+//!
+//! A request is appended to its topic's stream with the name of an inbox, a stream of this process alone. The reply is
+//! appended there, and one task for each client reads all its inboxes and wakes whoever waits.
+
+mod call;
+mod channel;
+mod inbox;
+mod pending;
+mod replies;
+mod request;
+mod topic_client;
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use serde::{Serialize, de::DeserializeOwned};
+use tokio::{sync::Notify, task::JoinHandle};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+pub use self::{
+    call::Call,
+    request::{CallError, Emitted, Request},
+    topic_client::TopicClient,
+};
+use self::{
+    channel::{Channels, InUse},
+    pending::PendingCalls,
+    replies::Inboxes,
+};
+use crate::{
+    broker::{Append, BrokerError, ReadWaker, SharedBroker},
+    message::Message,
+    name::InvalidName,
+    produce,
+    reply::Reply,
+    topic::Topic,
+    wire::Wire,
+};
+
+/// Bounds of a client. Each has a default.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct ClientConfig {
+    /// How long a call waits for its reply, and an event for the broker; 5 s. What is given with a request comes first.
+    pub timeout: Duration,
+    /// Calls that may wait for their replies at the same time; 100,000. More are refused as overloaded.
+    pub calls_max: usize,
+    /// Entries of a topic that may wait to be handled; 1,000,000. At more, requests and events are refused as
+    /// overloaded.
+    pub backlog_max: u64,
+    /// Longest payload, in bytes; 1 MiB. Whoever handles the messages must allow as much.
+    pub payload_bytes_max: usize,
+    /// How long one read for replies waits; 2 s. It costs no latency, only that often a command.
+    pub block: Duration,
+}
+
+impl Default for ClientConfig {
+    fn default() -> Self {
+        Self {
+            timeout: Duration::from_secs(5),
+            calls_max: 100_000,
+            backlog_max: 1_000_000,
+            payload_bytes_max: crate::wire::PAYLOAD_BYTES_MAX,
+            block: Duration::from_secs(2),
+        }
+    }
+}
+
+/// Sends requests and events to any topic. Cheap to clone; all clones share one reader for replies.
+///
+/// The tasks behind it start with the first request and end when the last clone is dropped.
+#[derive(Clone)]
+pub struct Client {
+    shared: Arc<Shared>,
+    timeout: Duration,
+}
+
+struct Shared {
+    config: ClientConfig,
+    wire: Wire,
+    inboxes: Arc<Inboxes>,
+    tasks: Mutex<Option<Tasks>>,
+    /// Ends the tasks when the last client goes.
+    _closed: DropGuard,
+}
+
+struct Tasks {
+    waker: ReadWaker,
+    running: [JoinHandle<()>; 2],
+}
+
+impl Client {
+    /// A client with the default bounds.
+    #[must_use]
+    pub fn new(broker: impl Into<SharedBroker>) -> Self {
+        Self::with_config(broker, ClientConfig::default())
+    }
+
+    /// A client with these bounds.
+    #[must_use]
+    pub fn with_config(broker: impl Into<SharedBroker>, config: ClientConfig) -> Self {
+        let closed = CancellationToken::new();
+        let wire = Wire { payload_bytes_max: config.payload_bytes_max };
+        let inboxes = Arc::new(Inboxes {
+            broker: broker.into(),
+            wire,
+            block: config.block,
+            channels: Channels::default(),
+            pending: Arc::new(PendingCalls::new(config.calls_max)),
+            closed: closed.clone(),
+            trim_soon: Notify::new(),
+        });
+        let timeout = config.timeout;
+        let shared = Shared { config, wire, inboxes, tasks: Mutex::new(None), _closed: closed.drop_guard() };
+        Self { shared: Arc::new(shared), timeout }
+    }
+
+    /// The same client with another timeout for what is called through it.
+    #[must_use]
+    pub fn with_timeout(&self, timeout: Duration) -> Self {
+        Self { timeout, ..self.clone() }
+    }
+
+    /// How long a call waits for its reply.
+    #[must_use]
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// The broker.
+    #[must_use]
+    pub fn broker(&self) -> &SharedBroker {
+        &self.shared.inboxes.broker
+    }
+
+    /// How many calls wait for their replies.
+    #[must_use]
+    pub fn pending(&self) -> usize {
+        self.shared.inboxes.pending.len()
+    }
+
+    /// This client, for one topic and event types by name.
+    pub fn topic(&self, topic: &Topic) -> TopicClient {
+        TopicClient { client: self.clone(), topic: topic.clone() }
+    }
+
+    /// Sends a request of a contract and waits for the reply that the contract names.
+    ///
+    /// Dropping the future forgets the call; the request may still be handled.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError`] says why there is no reply of that type; [`CallError::Failed`] holds what the other side said.
+    pub async fn call<C>(&self, call: C) -> Result<C::Reply, CallError>
+    where
+        C: Call + Serialize,
+        C::Reply: DeserializeOwned,
+    {
+        let topic = Topic::new(C::TOPIC)?;
+        let payload = to_json(&call)?;
+        drop(call);
+        let event = crate::name::EventType::for_user(C::EVENT)?;
+        let reply = self.request(&topic, Request::new(event, payload)).await?;
+        let failed = reply.is_error || reply.status_or_ok().as_u16() >= 400;
+        if failed {
+            return Err(CallError::Failed(Box::new(reply.problem())));
+        }
+        // A reply without a payload is how a handler says nothing: that is `null` for a contract whose reply is `()`.
+        let payload = if reply.payload.is_empty() { b"null" } else { &reply.payload[..] };
+        serde_json::from_slice(payload).map_err(|error| CallError::Decode(error.to_string()))
+    }
+
+    /// Sends a request and waits for its reply, whatever its status: errors of the other side are replies too.
+    ///
+    /// Dropping the future forgets the call; the request may still be handled.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError`] says why there is no reply.
+    pub async fn request(&self, topic: &Topic, request: Request) -> Result<Reply, CallError> {
+        let timeout = request.timeout.unwrap_or(self.timeout);
+        let channel = self.shared.inboxes.channels.enter(topic);
+        match tokio::time::timeout(timeout, self.request_on(&channel, request, timeout)).await {
+            Ok(result) => result,
+            Err(_) => Err(self.why_no_reply(&channel, timeout).await),
+        }
+    }
+
+    /// Sends an event.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError`] when the broker did not take it. After [`BrokerError::Interrupted`] it may have.
+    pub async fn emit(&self, topic: &Topic, message: Message) -> Result<Emitted, CallError> {
+        let inboxes = &self.shared.inboxes;
+        if inboxes.closed.is_cancelled() {
+            return Err(CallError::Closed);
+        }
+        refuse_reserved(&message)?;
+        let fields = self.shared.wire.encode(&message)?;
+        let channel = inboxes.channels.enter(topic);
+        let append = async {
+            self.check_backlog(&channel).await?;
+            let append = Append::new(channel.inbound.clone(), fields);
+            Ok::<_, CallError>(produce::append_once(&*inboxes.broker, &message.id, append).await?)
+        };
+        match tokio::time::timeout(self.timeout, append).await {
+            Ok(placed) => Ok(Emitted { entry: placed?.entry, id: message.id }),
+            Err(_) => Err(interrupted(self.timeout).into()),
+        }
+    }
+
+    /// Ends the tasks, removes the inboxes and fails what still waits. Dropping the last client does the same, without
+    /// waiting for it.
+    pub async fn close(&self) {
+        self.shared.inboxes.closed.cancel();
+        self.shared.inboxes.pending.close();
+        let tasks = self.lock_tasks().take();
+        for task in tasks.into_iter().flat_map(|tasks| tasks.running) {
+            // A task that panicked has said so already, and has nothing to clean up.
+            _ = task.await;
+        }
+    }
+
+    async fn request_on(&self, channel: &InUse, request: Request, timeout: Duration) -> Result<Reply, CallError> {
+        let broker = &*self.shared.inboxes.broker;
+        self.check_backlog(channel).await?;
+        if request.fail_fast && !channel.has_consumers(broker).await? {
+            return Err(CallError::NoConsumers);
+        }
+        let message = Message {
+            event: request.event,
+            id: request.id,
+            inbox: Some(channel.inbox_name.clone()),
+            deadline: Some(broker.now().plus(timeout)),
+            headers: request.headers,
+            payload: request.payload,
+        };
+        refuse_reserved(&message)?;
+        let fields = self.shared.wire.encode(&message)?;
+        let mut call = self.shared.inboxes.pending.enter(message.id.clone())?;
+        if self.shared.inboxes.channels.open(channel) {
+            self.wake_reader();
+        }
+        let keep = channel.keep_for(timeout);
+        let asked = keep.unless_epoch;
+        let append = Append { keep: Some(keep), ..Append::new(channel.inbound.clone(), fields) };
+        let placed = produce::append_once(broker, &message.id, append).await?;
+        // On the connection that it was confirmed on, the inbox was not touched.
+        if let Some(epoch) = placed.epoch
+            && asked != Some(epoch)
+            && channel.inbox.confirm(epoch)
+        {
+            self.wake_reader();
+        }
+        call.answer().await
+    }
+
+    async fn check_backlog(&self, channel: &InUse) -> Result<(), CallError> {
+        if channel.has_room(&self.shared.inboxes.broker, self.shared.config.backlog_max).await? {
+            Ok(())
+        } else {
+            Err(CallError::Overloaded("the topic's backlog is full"))
+        }
+    }
+
+    /// At the deadline: was there nobody, or were they slow?
+    async fn why_no_reply(&self, channel: &InUse, timeout: Duration) -> CallError {
+        let consumers = channel.has_consumers(&*self.shared.inboxes.broker);
+        match tokio::time::timeout(Duration::from_secs(1), consumers).await {
+            Ok(Ok(false)) => CallError::NoConsumers,
+            _ => {
+                channel.inbox.doubt();
+                CallError::TimedOut(timeout)
+            }
+        }
+    }
+
+    /// Starts the tasks with the first request; later, tells the reader to look at its inboxes again.
+    fn wake_reader(&self) {
+        let inboxes = &self.shared.inboxes;
+        if inboxes.closed.is_cancelled() {
+            return;
+        }
+        let mut tasks = self.lock_tasks();
+        if let Some(tasks) = &*tasks {
+            return tasks.waker.wake();
+        }
+        let reader = inboxes.broker.reader();
+        let waker = reader.waker();
+        let running =
+            [tokio::spawn(Arc::clone(inboxes).read(reader)), tokio::spawn(Arc::clone(inboxes).keep(waker.clone()))];
+        *tasks = Some(Tasks { waker, running });
+    }
+
+    fn lock_tasks(&self) -> std::sync::MutexGuard<'_, Option<Tasks>> {
+        // Held while two tasks are spawned, never across an await.
+        self.shared.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("broker", self.broker()).field("timeout", &self.timeout).finish_non_exhaustive()
+    }
+}
+
+fn to_json<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, CallError> {
+    serde_json::to_vec(value).map_err(|error| CallError::Encode(error.to_string()))
+}
+
+/// Types that the protocol keeps for itself are not for users.
+fn refuse_reserved(message: &Message) -> Result<(), InvalidName> {
+    if message.event.is_reserved() {
+        crate::name::EventType::for_user(message.event.clone().into_text())?;
+    }
+    Ok(())
+}
+
+fn interrupted(timeout: Duration) -> BrokerError {
+    BrokerError::Interrupted { broker: "the topic".into(), cause: format!("no answer within {timeout:?}").into() }
+}

@@ -1,0 +1,80 @@
+//! Deliveries and their outcomes.
+
+use std::sync::Arc;
+
+use crate::{
+    broker::Membership,
+    dead_letter::Reason,
+    entry::EntryId,
+    headers::Headers,
+    message::{Message, UnixMillis},
+    reply::Reply,
+    topic::{StreamKey, Topic},
+};
+
+/// A message handed to a group member.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Delivery {
+    /// The message.
+    pub message: Message,
+    /// Where it came from.
+    pub topic: Topic,
+    /// The group, the member and the stream.
+    pub membership: Arc<Membership>,
+    /// The id of its entry.
+    pub entry: EntryId,
+    /// How often it was delivered, this time included: above 1 after a member died while it held it.
+    pub count: u32,
+}
+
+impl Delivery {
+    /// Whether the message's deadline has passed at this time of the broker's clock.
+    ///
+    /// Clocks that are kept by asking the broker differ a little, so 100 ms are allowed.
+    #[must_use]
+    pub fn is_expired(&self, now: UnixMillis) -> bool {
+        self.message.deadline.is_some_and(|deadline| deadline.0.saturating_add(100) < now.0)
+    }
+
+    /// Whether the message is meant for one other group only.
+    pub(super) fn is_for_others(&self) -> bool {
+        self.message.headers.get(Headers::ONLY_GROUP).is_some_and(|group| group != &*self.membership.group)
+    }
+}
+
+/// What became of a delivery.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// Handled, and this is the answer. Without an inbox there is nobody to tell, which is the same as done.
+    Replied(Reply),
+    /// Handled; nothing to say.
+    Done,
+    /// Its deadline passed before a handler began.
+    Expired,
+    /// Failed for good.
+    Dead {
+        /// Why.
+        reason: Reason,
+        /// What went wrong, for whoever reads dead letters; never sent to the caller.
+        error: String,
+        /// What the caller is told, if there is one.
+        reply: Option<Reply>,
+    },
+}
+
+/// An outcome, and what the handler sent out: all of it takes effect together, with the ack.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settled {
+    /// What became of the delivery.
+    pub outcome: Outcome,
+    /// Messages for other streams, in order.
+    pub emitted: Vec<(StreamKey, Message)>,
+}
+
+impl From<Outcome> for Settled {
+    fn from(outcome: Outcome) -> Self {
+        Self { outcome, emitted: Vec::new() }
+    }
+}

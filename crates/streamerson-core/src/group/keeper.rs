@@ -1,0 +1,178 @@
+//! Keeping: leases are renewed, abandoned deliveries taken over, finished entries trimmed.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use tokio::time::{Instant, Interval, MissedTickBehavior};
+use tracing::{debug, info, warn};
+
+use super::{member::Shared, taker::Take};
+use crate::{
+    broker::{BrokerError, Membership, Pending, ReclaimFrom, TrimTo},
+    entry::EntryId,
+};
+
+/// How often abandoned deliveries are looked for and finished entries trimmed.
+const RECLAIM_EVERY: Duration = Duration::from_secs(1);
+/// Deliveries taken over in one call, at most.
+const RECLAIM_MAX: usize = 100;
+/// Settled deliveries after which finished entries are trimmed out of turn.
+pub(super) const UNTRIMMED_MAX: usize = 10_000;
+/// A member says at least so often that it lives, however long its lease: callers ask whether anybody does.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(5);
+
+fn every(period: Duration) -> Interval {
+    // A lease of zero would be a period of zero, which an interval does not take.
+    let mut interval = tokio::time::interval(period.max(Duration::from_millis(1)));
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval
+}
+
+/// Renews the leases of all that is held, and passes on at once what is handed back, until the member is gone. A loop of
+/// its own, so that nothing slow holds it up.
+pub(super) async fn renew(shared: Arc<Shared>) {
+    let mut ticks = every((shared.config.lease / 3).min(SIGN_OF_LIFE));
+    loop {
+        tokio::select! {
+            // First: a member that is dropped is a crash, and what its handlers give up then waits for its lease.
+            biased;
+            () = shared.gone.cancelled() => return,
+            () = shared.holdings.given_up.notified() => {
+                hand_back(&shared).await;
+                continue;
+            }
+            _ = ticks.tick() => {}
+        }
+        // Also when nothing is held: then it is the sign of life alone.
+        let ids = shared.holdings.ids();
+        let since = Instant::now();
+        match shared.broker.renew(&shared.membership, ids.clone()).await {
+            Ok(lost) => {
+                let lost = shared.holdings.renewed(&ids, &lost, since);
+                if lost > 0 {
+                    warn!(member = ?shared.membership, lost, "leases lost: others have these deliveries");
+                }
+            }
+            Err(error) => debug!(member = ?shared.membership, held = ids.len(), %error, "leases not renewed"),
+        }
+        learn_finished(&shared, 1).await;
+    }
+}
+
+/// Learns up to where the whole group has finished, if it has more than `own` members: a sole one knows best itself.
+pub(super) async fn learn_finished(shared: &Shared, own: u64) {
+    if let Err(error) = try_learn_finished(shared, own).await {
+        debug!(member = ?shared.membership, %error, "not known what the others hold");
+    }
+}
+
+async fn try_learn_finished(shared: &Shared, own: u64) -> Result<(), BrokerError> {
+    let Membership { key, group, .. } = &*shared.membership;
+    let groups = shared.broker.groups(key).await?;
+    // A group that is gone is about to be made again, where it was by what is known so far.
+    let Some(info) = groups.into_iter().find(|info| info.name == *group) else { return Ok(()) };
+    if info.members <= own {
+        shared.holdings.learn(None);
+        return Ok(());
+    }
+    // Asked after the other question: what was delivered in between lies above either answer.
+    let lowest = Pending { key: key.clone(), group: group.clone(), member: None, from: EntryId::ZERO, count: 1 };
+    let lowest = shared.broker.pending(lowest).await?;
+    shared.holdings.learn(Some(lowest.first().map_or(info.last_delivered, |lowest| lowest.id.previous())));
+    Ok(())
+}
+
+/// Gives what never started to whoever reclaims next.
+pub(super) async fn hand_back(shared: &Shared) {
+    let handed_back = shared.holdings.take_handed_back();
+    if handed_back.is_empty() {
+        return;
+    }
+    let deliveries = handed_back.len();
+    match shared.broker.hand_back(&shared.membership, handed_back).await {
+        Ok(()) => _ = shared.handed_back_count.fetch_add(deliveries, Ordering::Relaxed),
+        Err(error) => debug!(member = ?shared.membership, deliveries, %error, "not handed back; their leases will end"),
+    }
+}
+
+/// Takes over what others abandoned and trims what is finished, until the member is stopped.
+pub(super) async fn reclaim_and_trim(take: Take) {
+    let shared = &take.shared;
+    let mut cursor = EntryId::ZERO;
+    let mut ticks = every(RECLAIM_EVERY);
+    loop {
+        tokio::select! {
+            // A call that is under way is not dropped: it may be about to bring deliveries.
+            () = shared.stopped.cancelled() => return,
+            () = shared.trim_soon.notified() => trim(shared).await,
+            _ = ticks.tick() => {
+                cursor = reclaim(&take, cursor).await;
+                trim(shared).await;
+            }
+        }
+    }
+}
+
+/// Takes over what nobody renewed, as far as there is room; answers where to go on.
+async fn reclaim(take: &Take, mut cursor: EntryId) -> EntryId {
+    let shared = &take.shared;
+    loop {
+        let room = shared.room().min(RECLAIM_MAX);
+        if room == 0 || shared.stopped.is_cancelled() {
+            return cursor;
+        }
+        let Some((next, found)) = reclaim_some(take, cursor, room).await else { return cursor };
+        cursor = next;
+        // Where something was found, more may follow. A list of what is all alive is looked through at leisure.
+        if cursor == EntryId::ZERO || found == 0 {
+            return cursor;
+        }
+    }
+}
+
+/// One step of it: where to go on, and how much was found.
+async fn reclaim_some(take: &Take, cursor: EntryId, count: usize) -> Option<(EntryId, usize)> {
+    let shared = &take.shared;
+    let since = Instant::now();
+    let from = ReclaimFrom {
+        membership: (*shared.membership).clone(),
+        lease: shared.config.lease,
+        cursor,
+        count,
+        dead: shared.dead.clone(),
+    };
+    match shared.broker.reclaim(from).await {
+        Ok(reclaimed) => {
+            if !reclaimed.trimmed.is_empty() {
+                let entries = reclaimed.trimmed.len();
+                warn!(key = %shared.membership.key, entries, "pending entries were gone from the stream; dead-lettered");
+            }
+            let deliveries = reclaimed.deliveries.len();
+            if deliveries > 0 {
+                info!(member = ?shared.membership, deliveries, "took over deliveries that nobody held any more");
+            }
+            for delivered in reclaimed.deliveries {
+                take.take_in(delivered, since).await;
+            }
+            Some((reclaimed.cursor, deliveries + reclaimed.trimmed.len()))
+        }
+        Err(error) => {
+            debug!(member = ?shared.membership, %error, "could not look for abandoned deliveries");
+            None
+        }
+    }
+}
+
+/// Trims the stream if anything was settled since the last time.
+pub(super) async fn trim(shared: &Shared) {
+    let settled = shared.untrimmed.swap(0, Ordering::Relaxed);
+    if settled == 0 {
+        return;
+    }
+    if let Err(error) = shared.broker.trim(&shared.membership.key, TrimTo::Finished).await {
+        shared.untrimmed.fetch_add(settled, Ordering::Relaxed);
+        debug!(key = %shared.membership.key, %error, "finished entries not trimmed");
+    }
+}

@@ -1,0 +1,324 @@
+//! A member: takes deliveries from its group, keeps their leases, and ends them.
+
+use std::{
+    fmt,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use futures_core::Stream;
+use tokio::{
+    sync::{Notify, Semaphore, mpsc},
+    task::JoinHandle,
+    time::Instant,
+};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tracing::{debug, info, warn};
+
+use super::{
+    held::{Ended, Held, HeldState, Holdings},
+    keeper, settler,
+    taker::{self, Taken},
+};
+use crate::{
+    broker::{BrokerError, GroupStart, Membership, SharedBroker},
+    entry::EntryId,
+    name::Name,
+    topic::{StreamKey, Topic},
+    wire::Wire,
+};
+
+/// Bounds of a member. Each has a default.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct MemberConfig {
+    /// How long a delivery stays with this member without a sign of life; 30 s. Renewed every third of it.
+    pub lease: Duration,
+    /// How long one read for deliveries waits; 2 s. It costs no latency, but stopping may take so long.
+    pub block: Duration,
+    /// Deliveries handed out at the same time; 256. No more are taken than can be handed out.
+    pub concurrency: usize,
+    /// Ended deliveries that may wait to be settled, at most; 4,096. At more, ending one waits.
+    pub unsettled_max: usize,
+    /// Longest payload, in bytes; 1 MiB. A longer one is malformed.
+    pub payload_bytes_max: usize,
+    /// How often a message is delivered, at most; 5. A member that dies, not a handler that fails, makes it more than
+    /// one; past it the message is dead-lettered as abandoned.
+    pub deliveries_max: u32,
+    /// Where the group starts if it does not exist: with everything that the stream holds.
+    pub start: GroupStart,
+}
+
+impl Default for MemberConfig {
+    fn default() -> Self {
+        Self {
+            lease: Duration::from_secs(30),
+            block: Duration::from_secs(2),
+            concurrency: 256,
+            unsettled_max: 4096,
+            payload_bytes_max: crate::wire::PAYLOAD_BYTES_MAX,
+            deliveries_max: 5,
+            start: GroupStart::After(EntryId::ZERO),
+        }
+    }
+}
+
+/// One member of a group: a stream of deliveries, each to be [settled](Held::settle).
+///
+/// Tasks work behind it: one takes new deliveries, one renews leases, one takes over what others abandoned and trims what
+/// is finished, one settles. They outlive outages of the broker. Entries that are no messages become
+/// dead letters, and messages whose deadline has passed are acked, without being handed out.
+///
+/// Dropping a member is a crash: what it holds waits for the end of its lease. [`Member::leave`] is the clean end.
+pub struct Member {
+    shared: Arc<Shared>,
+    taken: mpsc::UnboundedReceiver<Taken>,
+    settle: mpsc::Sender<Ended>,
+    permits: tokio_util::sync::PollSemaphore,
+    /// A permit for the delivery that comes next.
+    permit: Option<tokio::sync::OwnedSemaphorePermit>,
+    taker: JoinHandle<()>,
+    reclaimer: JoinHandle<()>,
+    renewer: JoinHandle<()>,
+    settler: JoinHandle<()>,
+    _gone: DropGuard,
+}
+
+/// What the tasks of a member share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) broker: SharedBroker,
+    pub(super) topic: Topic,
+    pub(super) membership: Arc<Membership>,
+    pub(super) dead: StreamKey,
+    pub(super) wire: Wire,
+    pub(super) config: MemberConfig,
+    pub(super) holdings: Arc<Holdings>,
+    /// Deliveries settled, ever.
+    pub(super) settled_count: AtomicU64,
+    /// Deliveries handed back, ever.
+    pub(super) handed_back_count: AtomicUsize,
+    /// Deliveries settled since the stream was last trimmed.
+    pub(super) untrimmed: AtomicUsize,
+    pub(super) trim_soon: Notify,
+    /// No more is to be taken.
+    pub(super) stopped: CancellationToken,
+    /// The member is gone and its tasks end.
+    pub(super) gone: CancellationToken,
+}
+
+impl Shared {
+    /// Notes that these are settled, except for the lost ones.
+    pub(super) fn settled(&self, held: &[(EntryId, Arc<HeldState>)], lost: &[EntryId]) {
+        self.holdings.settled(held, lost);
+        let settled = held.len() - lost.len().min(held.len());
+        self.settled_count.fetch_add(settled as u64, Ordering::Relaxed);
+        if self.untrimmed.fetch_add(settled, Ordering::Relaxed) + settled >= keeper::UNTRIMMED_MAX {
+            self.trim_soon.notify_one();
+        }
+    }
+
+    /// How many more deliveries this member can take.
+    pub(super) fn room(&self) -> usize {
+        self.holdings.room(self.config.concurrency, self.config.unsettled_max)
+    }
+
+    /// Makes the group again after it went: by a flush, an eviction, a failover or somebody's hand.
+    pub(super) async fn make_group(&self) {
+        let Membership { key, group, .. } = &*self.membership;
+        let made = async {
+            let last = self.broker.stream_info(key).await?.map_or(EntryId::ZERO, |info| info.last);
+            let after = self.holdings.restart_after();
+            // A stream that has not come so far is a new one, and all that it holds is new.
+            let after = if after > last { EntryId::ZERO } else { after };
+            let is_new = self.broker.create_group(key, group, GroupStart::After(after)).await?;
+            Ok::<_, BrokerError>(is_new.then_some(after))
+        };
+        match made.await {
+            Ok(Some(after)) => {
+                warn!(%key, %group, %after, "the group was gone and is made again; entries after this id are delivered");
+            }
+            Ok(None) => {}
+            Err(error) => debug!(%key, %group, %error, "the group is gone and could not be made again yet"),
+        }
+    }
+}
+
+/// Stops a [`Member`] from taking more.
+#[derive(Debug, Clone)]
+pub struct Stopper(CancellationToken);
+
+impl Stopper {
+    /// No more is taken after the read that is under way, which lasts up to the member's `block`.
+    pub fn stop(&self) {
+        self.0.cancel();
+    }
+
+    /// Waits until somebody stops the member.
+    pub async fn stopped(&self) {
+        self.0.cancelled().await;
+    }
+}
+
+impl Member {
+    /// Joins a group as a new member, and makes the group if it does not exist.
+    ///
+    /// # Errors
+    ///
+    /// [`BrokerError`] when the broker cannot be reached or refuses.
+    pub async fn join(
+        broker: impl Into<SharedBroker>,
+        topic: Topic,
+        group: Name,
+        config: MemberConfig,
+    ) -> Result<Self, BrokerError> {
+        let broker = broker.into();
+        let concurrency = config.concurrency.clamp(1, Semaphore::MAX_PERMITS);
+        let config = MemberConfig { concurrency, unsettled_max: config.unsettled_max.max(1), ..config };
+        let membership = Arc::new(Membership::new(topic.inbound(), group));
+        if broker.create_group(&membership.key, &membership.group, config.start).await? {
+            debug!(%topic, group = %membership.group, "group made");
+        }
+        let gone = CancellationToken::new();
+        let shared = Arc::new(Shared {
+            dead: topic.dead(),
+            wire: Wire { payload_bytes_max: config.payload_bytes_max },
+            holdings: Arc::default(),
+            settled_count: AtomicU64::new(0),
+            handed_back_count: AtomicUsize::new(0),
+            untrimmed: AtomicUsize::new(0),
+            trim_soon: Notify::new(),
+            stopped: gone.child_token(),
+            gone: gone.clone(),
+            broker,
+            topic,
+            membership,
+            config,
+        });
+        // Before the first read: from then on this member may be the one that has to make the group again.
+        keeper::learn_finished(&shared, 0).await;
+        // Bounded by what the member may hold, so it needs no bound of its own. A read that waits has asked for as many
+        // as there was room for; what is taken over meanwhile comes on top, so that is up to twice the concurrency.
+        let (hand_over, taken) = mpsc::unbounded_channel();
+        let (settle, ended) = mpsc::channel(shared.config.unsettled_max);
+        let take = taker::Take { shared: Arc::clone(&shared), hand_over, settle: settle.clone() };
+        Ok(Self {
+            taker: tokio::spawn(taker::take_new(take.clone())),
+            reclaimer: tokio::spawn(keeper::reclaim_and_trim(take)),
+            renewer: tokio::spawn(keeper::renew(Arc::clone(&shared))),
+            settler: tokio::spawn(settler::settle_all(Arc::clone(&shared), ended)),
+            permits: tokio_util::sync::PollSemaphore::new(Arc::new(Semaphore::new(concurrency))),
+            permit: None,
+            shared,
+            taken,
+            settle,
+            _gone: gone.drop_guard(),
+        })
+    }
+
+    /// The stream, the group and the member's name.
+    #[must_use]
+    pub fn membership(&self) -> &Membership {
+        &self.shared.membership
+    }
+
+    /// A handle that stops this member from taking more.
+    #[must_use]
+    pub fn stopper(&self) -> Stopper {
+        Stopper(self.shared.stopped.clone())
+    }
+
+    /// How many deliveries were settled so far.
+    #[must_use]
+    pub fn settled(&self) -> u64 {
+        self.shared.settled_count.load(Ordering::Relaxed)
+    }
+
+    /// The next delivery, once fewer are being handled than may be; `None` after [`Stopper::stop`], when all that was
+    /// taken is handed out. Cancel-safe.
+    pub async fn next(&mut self) -> Option<Held> {
+        std::future::poll_fn(|cx| self.poll_delivery(cx)).await
+    }
+
+    fn poll_delivery(&mut self, cx: &mut Context<'_>) -> Poll<Option<Held>> {
+        loop {
+            if self.permit.is_none() {
+                match self.permits.poll_acquire(cx) {
+                    Poll::Ready(permit) => self.permit = permit,
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+            let taken = match self.taken.poll_recv(cx) {
+                Poll::Ready(Some(taken)) => taken,
+                Poll::Ready(None) => return Poll::Ready(None),
+                Poll::Pending => return Poll::Pending,
+            };
+            let held = Held {
+                delivery: taken.delivery,
+                state: taken.state,
+                settle: self.settle.clone(),
+                holdings: Arc::clone(&self.shared.holdings),
+                permit: self.permit.take(),
+                active: true,
+                open: true,
+            };
+            if !held.is_lost() {
+                return Poll::Ready(Some(held));
+            }
+            // Lost while it waited to be handed out: it is somebody else's now.
+        }
+    }
+
+    /// Leaves the group: stops taking, hands back at once what was not handed out, waits until every [`Held`] has ended
+    /// and is settled, and takes itself off the group's list. Answers how many deliveries were handed back, ever.
+    ///
+    /// What is still held, or not settled, at the end of `patience` stays pending until its lease ends.
+    pub async fn leave(mut self, patience: Duration) -> usize {
+        let deadline = Instant::now() + patience;
+        self.shared.stopped.cancel();
+        // Never cut short: a read that is dropped may strand what it was about to bring. Both end by themselves.
+        _ = (&mut self.taker).await;
+        _ = (&mut self.reclaimer).await;
+        self.taken.close();
+        while let Ok(taken) = self.taken.try_recv() {
+            self.shared.holdings.hand_back(taken.delivery.entry, &taken.state);
+        }
+        let Self { shared, settle, mut settler, renewer, _gone: gone, .. } = self;
+        // The settler ends when nobody can send it anything more. Until then leases are renewed.
+        drop(settle);
+        if tokio::time::timeout_at(deadline, &mut settler).await.is_err() {
+            settler.abort();
+            warn!(member = ?shared.membership, unsettled = shared.holdings.unsettled(), "left before all was settled");
+        }
+        // The renewer may be handing something back just now, so it is waited for. Its calls are bounded.
+        drop(gone);
+        _ = renewer.await;
+        keeper::trim(&shared).await;
+        keeper::hand_back(&shared).await;
+        match shared.broker.leave(&shared.membership).await {
+            Ok(true) => debug!(member = ?shared.membership, "left"),
+            Ok(false) => info!(member = ?shared.membership, "left with deliveries pending; others get them in time"),
+            Err(error) => warn!(member = ?shared.membership, %error, "could not leave; others take over in time"),
+        }
+        shared.handed_back_count.load(Ordering::Relaxed)
+    }
+}
+
+impl Stream for Member {
+    type Item = Held;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Held>> {
+        self.poll_delivery(cx)
+    }
+}
+
+impl fmt::Debug for Member {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Member({:?})", self.shared.membership)
+    }
+}

@@ -1,0 +1,16 @@
+//! Membership of a consumer group: who holds which delivery, for how long, and how it ends.
+//!
+//! [`Member`] is the whole of it for a user: a stream of [`Held`] deliveries, each ended with an [`Outcome`].
+
+mod delivery;
+mod held;
+mod keeper;
+mod member;
+mod settler;
+mod taker;
+
+pub use self::{
+    delivery::{Delivery, Outcome, Settled},
+    held::{Held, Lease},
+    member::{Member, MemberConfig, Stopper},
+};

@@ -1,0 +1,163 @@
+//! Settling: outcomes that queue while a batch is under way go next, as one batch.
+
+use std::sync::Arc;
+
+use futures_util::{StreamExt, stream::FuturesUnordered};
+use tokio::sync::mpsc;
+use tracing::{debug, warn};
+
+use super::{
+    Outcome, Settled,
+    held::{Ended, HeldState},
+    member::Shared,
+};
+use crate::{
+    broker::{Append, BrokerError, Fence, ReplyAppend, Settlement},
+    dead_letter::{DEAD_ENTRIES_MAX, DeadLetter, Reason},
+    entry::EntryId,
+    problem::Problem,
+    produce,
+    reply::Reply,
+    wire::TooLarge,
+};
+
+/// Deliveries in one batch, at most.
+const BATCH_MAX: usize = 256;
+/// Batches under way at the same time, at most. More than one keeps the broker busy while answers travel.
+const BATCHES_MAX: usize = 4;
+
+/// Settles what ends until the last handle is gone, or the member is.
+pub(super) async fn settle_all(shared: Arc<Shared>, ended: mpsc::Receiver<Ended>) {
+    tokio::select! {
+        () = settle_until_closed(&shared, ended) => {}
+        // As after a crash: what is not settled stays pending.
+        () = shared.gone.cancelled() => {}
+    }
+}
+
+async fn settle_until_closed(shared: &Shared, mut ended: mpsc::Receiver<Ended>) {
+    let mut under_way = FuturesUnordered::new();
+    let mut batch = Vec::new();
+    loop {
+        tokio::select! {
+            received = ended.recv_many(&mut batch, BATCH_MAX), if under_way.len() < BATCHES_MAX => {
+                if received == 0 {
+                    break;
+                }
+                under_way.push(settle_batch(shared, std::mem::take(&mut batch)));
+            }
+            Some(()) = under_way.next() => {}
+        }
+    }
+    while under_way.next().await.is_some() {}
+}
+
+async fn settle_batch(shared: &Shared, mut ended: Vec<Ended>) {
+    shared.holdings.retain_held(&mut ended);
+    let half_lease = shared.config.lease / 2;
+    let fresh = ended.iter().all(|ended| ended.state.is_fresh(half_lease));
+    let fence = if fresh { Fence::Renewed } else { Fence::Check };
+    let (held, batch): (Vec<_>, Vec<_>) =
+        ended.into_iter().map(|ended| ((ended.entry, Arc::clone(&ended.state)), settlement(shared, ended))).unzip();
+    let Err(error) = settle(shared, &held, &batch, fence).await else { return };
+    if let [(entry, state)] = &held[..] {
+        return give_up(shared, *entry, state, &error);
+    }
+    // One of them cannot be settled; the others must not share its fate.
+    for (held, settlement) in held.iter().zip(batch) {
+        if let Err(error) = settle(shared, std::slice::from_ref(held), &[settlement], Fence::Check).await {
+            give_up(shared, held.0, &held.1, &error);
+        }
+    }
+}
+
+/// Nothing to be done here: the entry stays pending, and whoever gets it next tries again.
+fn give_up(shared: &Shared, entry: EntryId, state: &Arc<HeldState>, error: &BrokerError) {
+    warn!(member = ?shared.membership, %entry, %error, "cannot be settled; the message will be delivered again");
+    shared.holdings.forget(entry, state);
+}
+
+/// Settles deliveries in one step, through outages and lost groups. What it fails with is for good.
+async fn settle(
+    shared: &Shared,
+    held: &[(EntryId, Arc<HeldState>)],
+    batch: &[Settlement],
+    mut fence: Fence,
+) -> Result<(), BrokerError> {
+    loop {
+        match shared.broker.settle(&shared.membership, batch, fence).await {
+            Ok(lost) => {
+                if !lost.is_empty() {
+                    debug!(member = ?shared.membership, lost = lost.len(), "settled before, or others have them");
+                }
+                shared.settled(held, &lost);
+                return Ok(());
+            }
+            Err(error) if error.is_transient() => {
+                debug!(member = ?shared.membership, %error, "settling must wait");
+                produce::pause().await;
+                produce::wait_until_up(&*shared.broker).await;
+            }
+            Err(BrokerError::NoGroup { .. }) => {
+                // What is held is above the place where the new group starts, so it is delivered again.
+                shared.make_group().await;
+                produce::pause().await;
+            }
+            Err(error) => return Err(error),
+        }
+        // What was renewed before an outage may have been taken over after it, and this may have been done already.
+        fence = Fence::Check;
+    }
+}
+
+fn settlement(shared: &Shared, mut ended: Ended) -> Settlement {
+    let settled = std::mem::replace(&mut ended.settled, Outcome::Done.into());
+    build(shared, &ended, settled).unwrap_or_else(|too_large| {
+        let detail = "the handler's answer is larger than allowed";
+        let problem = Problem::new(http::StatusCode::BAD_GATEWAY).with_detail(detail);
+        let reply = ended.asked.as_ref().map(|(id, _)| problem.with("id", id.as_str()).into());
+        let outcome = Outcome::Dead { reason: Reason::Failed, error: format!("{detail}: {too_large}"), reply };
+        // A problem document of this size fits any bound.
+        build(shared, &ended, outcome.into()).unwrap_or_else(|_| Settlement::done(ended.entry))
+    })
+}
+
+fn build(shared: &Shared, ended: &Ended, settled: Settled) -> Result<Settlement, TooLarge> {
+    let (reply, dead) = match settled.outcome {
+        Outcome::Replied(reply) => (Some(reply), None),
+        // Whoever waits is told that there is nothing to tell.
+        Outcome::Done => (Some(Reply::new("")), None),
+        Outcome::Expired => (None, None),
+        Outcome::Dead { reason, error, reply } => {
+            let letter = shared.dead_letter(reason, &error, ended.entry).with_attempts(attempts(ended, reason));
+            let append = Append::new(shared.dead.clone(), letter.fields(&ended.state.fields));
+            (reply, Some(Append { entries_max: Some(DEAD_ENTRIES_MAX), ..append }))
+        }
+    };
+    let emitted = settled.emitted.into_iter();
+    let emitted = emitted.map(|(key, message)| Ok(Append::new(key, shared.wire.encode(&message)?)));
+    Ok(Settlement {
+        id: ended.entry,
+        reply: match (reply, &ended.asked) {
+            (Some(reply), Some((id, inbox))) => {
+                let fields = shared.wire.encode(&reply.into_message(id.clone()))?;
+                Some(ReplyAppend { key: inbox.clone(), fields })
+            }
+            _ => None,
+        },
+        emitted: emitted.collect::<Result<_, _>>()?,
+        dead,
+    })
+}
+
+/// How often a handler ran: what earlier attempts noted, and this one where it came to that.
+fn attempts(ended: &Ended, reason: Reason) -> u32 {
+    ended.attempts.saturating_add(u32::from(matches!(reason, Reason::Failed | Reason::Panicked)))
+}
+
+impl Shared {
+    fn dead_letter(&self, reason: Reason, error: &str, entry: EntryId) -> DeadLetter {
+        let (group, member) = (self.membership.group.clone(), self.membership.member.clone());
+        DeadLetter::new(reason, error, group, member, entry).at(self.broker.now())
+    }
+}

@@ -1,0 +1,229 @@
+//! Taking new deliveries: never more than can be handed out, through outages and lost groups.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use http::StatusCode;
+use tokio::{sync::mpsc, time::Instant};
+use tracing::{debug, info, warn};
+
+use super::{
+    Delivery, Outcome,
+    held::{Ended, HeldState},
+    member::Shared,
+};
+use crate::{
+    broker::{BrokerError, Delivered, Membership, Pending},
+    dead_letter::Reason,
+    entry::{Entry, EntryId},
+    problem::Problem,
+    produce,
+};
+
+/// Deliveries in one read, at most.
+const READ_MAX: usize = 1000;
+/// The longest pause between two attempts at something that keeps failing.
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+
+/// A delivery that waits to be handed out.
+#[derive(Debug)]
+pub(super) struct Taken {
+    pub(super) delivery: Arc<Delivery>,
+    pub(super) state: Arc<HeldState>,
+}
+
+/// Where deliveries go that were taken: to whoever handles them, or straight to be settled.
+#[derive(Clone)]
+pub(super) struct Take {
+    pub(super) shared: Arc<Shared>,
+    pub(super) hand_over: mpsc::UnboundedSender<Taken>,
+    pub(super) settle: mpsc::Sender<Ended>,
+}
+
+impl Take {
+    /// Takes a delivery in, and hands it over if a handler should see it. What is no message, too late, meant for
+    /// another group or delivered too often ends here.
+    pub(super) async fn take_in(&self, delivered: Delivered, since: Instant) {
+        let Delivered { entry, count } = delivered;
+        let shared = &self.shared;
+        let Entry { id: entry, fields } = entry;
+        let Some(state) = shared.holdings.take(entry, fields, since) else { return };
+        let message = match shared.wire.decode(&state.fields) {
+            Ok(message) => message,
+            Err(error) => {
+                warn!(key = %shared.membership.key, %entry, %error, "malformed entry dead-lettered");
+                let outcome = Outcome::Dead { reason: Reason::Malformed, error: error.to_string(), reply: None };
+                return self.end(Ended { entry, asked: None, attempts: 0, state, settled: outcome.into() }).await;
+            }
+        };
+        let delivery =
+            Delivery { message, topic: shared.topic.clone(), membership: Arc::clone(&shared.membership), entry, count };
+        let outcome = if delivery.is_for_others() {
+            // Not even answered: the group that it is meant for does that.
+            return self.end(Ended { asked: None, ..Ended::new(&delivery, &state, Outcome::Done.into()) }).await;
+        } else if delivery.is_expired(shared.broker.now()) {
+            Outcome::Expired
+        } else if count > shared.config.deliveries_max {
+            abandoned(&delivery)
+        } else {
+            // The receiver is gone only when the member is, and then the lease takes care of it.
+            _ = self.hand_over.send(Taken { delivery: Arc::new(delivery), state });
+            return;
+        };
+        self.end(Ended::new(&delivery, &state, outcome.into())).await;
+    }
+
+    async fn end(&self, ended: Ended) {
+        let shared = &self.shared;
+        shared.holdings.ended();
+        let (entry, state) = (ended.entry, Arc::clone(&ended.state));
+        state.ended.store(true, Ordering::Release);
+        tokio::select! {
+            biased;
+            // It fails when the member is gone, and then the lease takes care of it.
+            _ = self.settle.send(ended) => {}
+            // A member that leaves during an outage does not wait for room among what can't be settled.
+            () = shared.stopped.cancelled() => shared.holdings.hand_back(entry, &state),
+        }
+    }
+}
+
+fn abandoned(delivery: &Delivery) -> Outcome {
+    let Delivery { message, entry, count, .. } = delivery;
+    warn!(event = %message.event, id = %message.id, %entry, count, "delivered too often; dead-lettered");
+    let problem = Problem::new(StatusCode::BAD_GATEWAY)
+        .with_detail("the request was given up after the workers that had it died")
+        .with("id", message.id.as_str());
+    let error = format!("{} members had it and none of them ended it", count.saturating_sub(1));
+    Outcome::Dead { reason: Reason::Abandoned, error, reply: Some(problem.into()) }
+}
+
+/// Reads new deliveries until the member is stopped. The one owner of the group reader.
+pub(super) async fn take_new(take: Take) {
+    let shared = &take.shared;
+    let mut reader = shared.broker.group_reader(&shared.membership);
+    let (waker, stopped) = (reader.waker(), shared.stopped.clone());
+    tokio::spawn(async move {
+        stopped.cancelled().await;
+        waker.wake();
+    });
+    let mut trouble = Trouble::default();
+    // The last entry that a read brought, and whether a later one may have brought more than arrived.
+    let (mut last, mut astray) = (EntryId::ZERO, false);
+    while let Some(room) = room(shared).await {
+        if astray {
+            astray = give_up_strays(shared, last).await.is_err_and(|error| error.is_transient());
+        }
+        let since = Instant::now();
+        // Awaited to its end, whatever happens meanwhile: a read that is dropped may strand deliveries.
+        match reader.read(room.min(READ_MAX), shared.config.block).await {
+            Ok(delivered) => {
+                trouble.is_over(shared);
+                last = delivered.last().map_or(last, |delivered| delivered.entry.id);
+                for delivered in delivered {
+                    take.take_in(delivered, since).await;
+                }
+            }
+            Err(BrokerError::NoGroup { .. }) => trouble.make_group(shared).await,
+            Err(error) => {
+                astray |= matches!(error, BrokerError::Interrupted { .. });
+                trouble.rest(shared, &error).await;
+            }
+        }
+    }
+    if astray && let Err(error) = give_up_strays(shared, last).await {
+        debug!(member = ?shared.membership, %error, "deliveries on their way wait for the end of their lease");
+    }
+}
+
+/// Hands back what a read that was cut off may have been about to bring: it is pending here, and nobody knows of it.
+/// Without this it would wait until a lease that never began is over.
+async fn give_up_strays(shared: &Shared, after: EntryId) -> Result<(), BrokerError> {
+    let Membership { key, group, member } = &*shared.membership;
+    let pending = Pending {
+        key: key.clone(),
+        group: group.clone(),
+        member: Some(member.clone()),
+        from: after.next(),
+        count: READ_MAX,
+    };
+    let pending = shared.broker.pending(pending).await?;
+    let strays: Vec<_> = pending.iter().map(|entry| entry.id).filter(|id| !shared.holdings.holds(*id)).collect();
+    if strays.is_empty() {
+        return Ok(());
+    }
+    debug!(member = ?shared.membership, deliveries = strays.len(), "deliveries went astray and are handed back");
+    shared.broker.hand_back(&shared.membership, strays).await
+}
+
+/// Waits for room for at least one delivery; `None` when the member is stopped.
+async fn room(shared: &Shared) -> Option<usize> {
+    loop {
+        if shared.stopped.is_cancelled() {
+            return None;
+        }
+        match shared.room() {
+            0 => {}
+            room => return Some(room),
+        }
+        tokio::select! {
+            // What was freed since the look is remembered.
+            () = shared.holdings.freed.notified() => {}
+            () = shared.stopped.cancelled() => {}
+        }
+    }
+}
+
+/// Failures in a row: one warning for each run of them, and pauses that grow.
+#[derive(Debug, Default)]
+struct Trouble {
+    failures: u32,
+    warned: bool,
+}
+
+impl Trouble {
+    fn is_over(&mut self, shared: &Shared) {
+        if self.warned {
+            info!(member = ?shared.membership, failures = self.failures, "deliveries are read again");
+        }
+        *self = Self::default();
+    }
+
+    async fn make_group(&mut self, shared: &Shared) {
+        shared.make_group().await;
+        // The first time there is no pause; a group that goes again and again is not chased in a hot loop.
+        if self.failures > 0 {
+            self.pause(shared).await;
+        }
+        self.failures += 1;
+    }
+
+    async fn rest(&mut self, shared: &Shared, error: &BrokerError) {
+        // An outage is reported once, by the adapter, for all that suffer from it.
+        let outage = matches!(error, BrokerError::Unavailable { .. } | BrokerError::Interrupted { .. });
+        if outage || self.warned {
+            debug!(member = ?shared.membership, %error, "deliveries cannot be read");
+        } else {
+            self.warned = true;
+            warn!(member = ?shared.membership, %error, "deliveries cannot be read; trying again");
+        }
+        self.failures += 1;
+        self.pause(shared).await;
+        if outage {
+            tokio::select! {
+                () = produce::wait_until_up(&*shared.broker) => {}
+                () = shared.stopped.cancelled() => {}
+            }
+        }
+    }
+
+    async fn pause(&self, shared: &Shared) {
+        let pause = Duration::from_millis(50) * 2_u32.saturating_pow(self.failures.min(10));
+        tokio::select! {
+            () = tokio::time::sleep(pause.min(PAUSE_MAX)) => {}
+            () = shared.stopped.cancelled() => {}
+        }
+    }
+}

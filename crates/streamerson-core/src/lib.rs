@@ -1,0 +1,35 @@
+//! Topics, messages, the broker port, the embedded broker and the client of streamerson.
+//!
+//! This crate names neither Redis nor an HTTP server. Users add the `streamerson` crate, which re-exports what they
+//! need of it.
+
+pub mod broker;
+pub mod client;
+pub mod dead_letter;
+mod entry;
+pub mod group;
+mod headers;
+mod message;
+mod name;
+mod problem;
+mod produce;
+pub mod publisher;
+mod reply;
+pub mod subscription;
+mod topic;
+pub mod wire;
+
+pub use self::{
+    broker::{Broker, BrokerError, SharedBroker},
+    client::{Call, Client},
+    entry::{Entry, EntryId, Fields, InvalidEntryId},
+    headers::Headers,
+    message::{Message, MessageError, UnixMillis, is_json_type},
+    name::{EventType, InvalidName, MessageId, Name},
+    problem::Problem,
+    publisher::Publisher,
+    reply::{InvalidReply, Reply},
+    subscription::{Cursor, Subscription},
+    topic::{StreamKey, Topic},
+    wire::Wire,
+};

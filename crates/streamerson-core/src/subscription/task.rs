@@ -1,0 +1,205 @@
+//! The task that reads on behalf of a subscription.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tracing::debug;
+
+use super::{ALL, BLOCK, Control, Cursor, Found, Position, READ_MAX, Received};
+use crate::{
+    broker::{BrokerError, Reader, SharedBroker, StreamInfo, StreamRead},
+    entry::EntryId,
+    produce,
+    topic::StreamKey,
+};
+
+pub(super) struct Task {
+    pub(super) broker: SharedBroker,
+    pub(super) control: Arc<Control>,
+    pub(super) batches: mpsc::Sender<Vec<Found>>,
+}
+
+/// The streams of one read: cursors, and the positions that they came from.
+#[derive(Default)]
+struct Round {
+    cursors: Vec<(StreamKey, EntryId)>,
+    positions: Vec<Position>,
+}
+
+/// The subscriber is gone, or has ended it.
+struct Over;
+
+impl Task {
+    pub(super) async fn run(self, mut reader: Box<dyn Reader>) {
+        loop {
+            let round = match self.begin().await {
+                Ok(Ok(round)) => round,
+                Ok(Err(Over)) => return,
+                Err(error) => return self.fail(error).await,
+            };
+            if round.cursors.is_empty() {
+                tokio::select! {
+                    () = self.control.changed.notified() => continue,
+                    () = self.batches.closed() => return,
+                }
+            }
+            let found = match reader.read(&round.cursors, READ_MAX, BLOCK).await {
+                Ok(reads) => self.verify(&round, reads).await,
+                Err(error) => Err(error),
+            };
+            match found {
+                Ok(found) => {
+                    if self.send(found).await.is_err() {
+                        return;
+                    }
+                }
+                Err(error) if error.is_transient() => self.rest(&error).await,
+                Err(error) => return self.fail(error).await,
+            }
+        }
+    }
+
+    /// A concrete id for each stream, after a look at those where entries may be missing.
+    async fn begin(&self) -> Result<Result<Round, Over>, BrokerError> {
+        let mut doubtful = {
+            let positions = self.control.lock();
+            let doubtful = positions.by_key.iter().filter(|(_, position)| position.is_doubtful());
+            doubtful.map(|(key, position)| (key.clone(), *position)).collect::<Vec<_>>()
+        };
+        while let Some((key, position)) = doubtful.pop() {
+            match self.broker.stream_info(&key).await {
+                Ok(info) => {
+                    let gap = self.look(&key, position, info);
+                    if self.send(gap.into_iter().collect()).await.is_err() {
+                        return Ok(Err(Over));
+                    }
+                }
+                Err(error) if error.is_transient() => {
+                    self.rest(&error).await;
+                    doubtful.push((key, position));
+                    if self.control.lock().ended {
+                        break;
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let positions = self.control.lock();
+        if positions.ended {
+            return Ok(Err(Over));
+        }
+        let mut round = Round::default();
+        for (key, position) in &positions.by_key {
+            // One that was added during the look is looked at in the next round, which its wake-up starts at once.
+            if let Cursor::After(id) = position.next {
+                round.cursors.push((key.clone(), id));
+                round.positions.push(*position);
+            }
+        }
+        Ok(Ok(round))
+    }
+
+    /// Makes one position a concrete id, and answers a gap that reading on would not show.
+    fn look(&self, key: &StreamKey, looked_at: Position, info: Option<StreamInfo>) -> Option<Found> {
+        let (first, last) = info.map_or((None, EntryId::ZERO), |info| (info.first, info.last));
+        let (next, missing_after) = match looked_at.next {
+            Cursor::Start => (EntryId::ZERO, None),
+            Cursor::End => (last, None),
+            // The stream was made anew, and its ids started again.
+            Cursor::After(after) if last < after => (EntryId::ZERO, Some(after)),
+            // All that it held after this is gone.
+            Cursor::After(after) if first.is_none() && last > after => (last, Some(after)),
+            Cursor::After(after) => (after, None),
+        };
+        let mut positions = self.control.lock();
+        let position = positions.by_key.get_mut(key).filter(|now| now.number == looked_at.number)?;
+        // Nothing is missing in front of the oldest entry for who starts there, nor for who has had the last one.
+        let doubt = next != EntryId::ZERO && next != last;
+        (position.next, position.doubt) = (Cursor::After(next), doubt);
+        missing_after.map(|after| position.gap(key, after, first))
+    }
+
+    /// Moves the positions behind what was read, with a gap before each place where entries may be missing.
+    ///
+    /// The oldest entry being at or before the cursor, seen after the read, is what proves that the read began where
+    /// the cursor was: a look before it proves nothing, as the stream may be trimmed in between.
+    async fn verify(&self, round: &Round, reads: Vec<StreamRead>) -> Result<Vec<Found>, BrokerError> {
+        let mut firsts = Vec::with_capacity(reads.len());
+        for read in &reads {
+            // A hole means that the read began with the oldest entry that is left, and so took all, or as many as it may.
+            // What brings less can follow a hole only in a stream that is kept shorter than one read.
+            let doubt = read.entries.len() >= READ_MAX
+                || round.positions.get(read.index).is_some_and(|position| position.doubt);
+            firsts.push(match round.cursors.get(read.index) {
+                Some((key, after)) if doubt && *after > EntryId::ZERO => {
+                    self.broker.stream_info(key).await?.and_then(|info| info.first)
+                }
+                _ => Some(EntryId::ZERO),
+            });
+        }
+        let mut found = Vec::with_capacity(reads.iter().map(|read| read.entries.len()).sum());
+        let mut positions = self.control.lock();
+        for (read, first) in reads.into_iter().zip(firsts) {
+            let Some((key, after)) = round.cursors.get(read.index) else { continue };
+            let number = round.positions[read.index].number;
+            let Some(last) = read.entries.last().map(|entry| entry.id) else { continue };
+            // A stream that was removed, or told to start elsewhere, during the read.
+            let Some(position) = positions.by_key.get_mut(key).filter(|now| now.number == number) else { continue };
+            if first.is_none_or(|first| first > *after) {
+                found.push(position.gap(key, *after, first));
+            }
+            (position.next, position.doubt) = (Cursor::After(last), false);
+            found.extend(read.entries.into_iter().map(|entry| (number, Ok(Received { key: key.clone(), entry }))));
+        }
+        Ok(found)
+    }
+
+    async fn send(&self, found: Vec<Found>) -> Result<(), Over> {
+        if found.is_empty() {
+            return Ok(());
+        }
+        match self.batches.try_send(found) {
+            Ok(()) => Ok(()),
+            Err(mpsc::error::TrySendError::Closed(_)) => Err(Over),
+            Err(mpsc::error::TrySendError::Full(found)) => {
+                // The subscriber is slow, and the streams may be trimmed while nobody reads them.
+                let sent = self.batches.send(found).await;
+                self.doubt_all();
+                sent.map_err(|_| Over)
+            }
+        }
+    }
+
+    fn doubt_all(&self) {
+        self.control.lock().by_key.values_mut().for_each(|position| position.doubt = true);
+    }
+
+    /// Waits for the broker; after that anything may have happened to the streams.
+    async fn rest(&self, error: &BrokerError) {
+        debug!(%error, "subscription must wait");
+        self.doubt_all();
+        let back = async {
+            produce::pause().await;
+            produce::wait_until_up(&*self.broker).await;
+        };
+        tokio::select! {
+            () = back => {}
+            () = self.control.changed.notified() => {}
+            () = self.batches.closed() => {}
+        }
+    }
+
+    async fn fail(&self, error: BrokerError) {
+        _ = self.batches.send(vec![(ALL, Err(error))]).await;
+    }
+}
+
+impl Position {
+    fn is_doubtful(&self) -> bool {
+        self.doubt || !matches!(self.next, Cursor::After(_))
+    }
+
+    fn gap(&self, key: &StreamKey, after: EntryId, first: Option<EntryId>) -> Found {
+        (self.number, Err(BrokerError::Gap { key: key.clone(), after, first }))
+    }
+}

@@ -1,0 +1,281 @@
+//! Topics and the keys of their streams.
+
+use std::{fmt, str::FromStr};
+
+use bytestring::ByteString;
+
+use crate::name::{InvalidName, Name};
+
+/// What stands after the hash tag in the key of each stream of a topic.
+const IN: &str = "in";
+const OUT: &str = "out";
+const DEAD: &str = "dead";
+/// The name of the inbox follows.
+const INBOX: &str = "re:";
+
+/// A named domain of messages, which owns its streams: `name`, `namespace:name` or `namespace:name#shard`.
+///
+/// ```
+/// use streamerson_core::Topic;
+///
+/// let topic: Topic = "shop:orders".parse()?;
+/// assert_eq!(topic.inbound().as_str(), "{shop:orders}:in");
+/// assert_eq!(Topic::new("orders")?.to_string(), "default:orders");
+/// # Ok::<(), streamerson_core::InvalidName>(())
+/// ```
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Topic {
+    namespace: Name,
+    name: Name,
+    shard: Option<u32>,
+}
+
+impl Topic {
+    /// Parses `name`, `namespace:name` or `namespace:name#shard`; the namespace is `default` when it is not given.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidName`] when a part is not a name, or the shard is not a number.
+    pub fn new(text: &str) -> Result<Self, InvalidName> {
+        let (path, shard) = match text.split_once('#') {
+            Some((path, shard)) => (path, Some(parse_shard(text, shard)?)),
+            None => (text, None),
+        };
+        let (namespace, name) = path.split_once(':').unwrap_or(("default", path));
+        Ok(Self { namespace: Name::new(namespace)?, name: Name::new(name)?, shard })
+    }
+
+    /// The namespace; `default` unless another was given.
+    #[must_use]
+    pub fn namespace(&self) -> &Name {
+        &self.namespace
+    }
+
+    /// The name within the namespace.
+    #[must_use]
+    pub fn name(&self) -> &Name {
+        &self.name
+    }
+
+    /// Which part of a sharded topic this is.
+    #[must_use]
+    pub fn shard(&self) -> Option<u32> {
+        self.shard
+    }
+
+    /// The part with this number of the same topic.
+    #[must_use]
+    pub fn with_shard(&self, shard: u32) -> Self {
+        Self { shard: Some(shard), ..self.clone() }
+    }
+
+    /// The stream of requests and events: `{ns:topic}:in`.
+    #[must_use]
+    pub fn inbound(&self) -> StreamKey {
+        self.key(IN, "")
+    }
+
+    /// The stream of events for everyone: `{ns:topic}:out`.
+    #[must_use]
+    pub fn outbound(&self) -> StreamKey {
+        self.key(OUT, "")
+    }
+
+    /// The stream of dead letters: `{ns:topic}:dead`.
+    #[must_use]
+    pub fn dead(&self) -> StreamKey {
+        self.key(DEAD, "")
+    }
+
+    /// The stream of replies to one client process: `{ns:topic}:re:<inbox>`.
+    #[must_use]
+    pub fn inbox(&self, inbox: &Name) -> StreamKey {
+        self.key(INBOX, inbox)
+    }
+
+    fn key(&self, stream: &str, inbox: &str) -> StreamKey {
+        let shard = self.shard.map_or_else(String::new, |shard| format!("#{shard}"));
+        // Joined rather than formatted, which costs several times as much: every reply needs the key of its inbox.
+        StreamKey(["{", &self.namespace, ":", &self.name, &shard, "}:", stream, inbox].concat().into())
+    }
+}
+
+fn parse_shard(text: &str, shard: &str) -> Result<u32, InvalidName> {
+    let canonical = shard.bytes().all(|byte| byte.is_ascii_digit()) && (shard == "0" || !shard.starts_with('0'));
+    match shard.parse() {
+        // Only the canonical form: `#03` and `#3` would be two topics with one meaning.
+        Ok(number) if canonical => Ok(number),
+        _ => Err(InvalidName::new("topic", "what follows the # is the number of a shard, as in orders#3", text)),
+    }
+}
+
+impl fmt::Display for Topic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.namespace, self.name)?;
+        match self.shard {
+            Some(shard) => write!(f, "#{shard}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for Topic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Topic({self})")
+    }
+}
+
+impl FromStr for Topic {
+    type Err = InvalidName;
+
+    fn from_str(text: &str) -> Result<Self, InvalidName> {
+        Self::new(text)
+    }
+}
+
+impl TryFrom<&str> for Topic {
+    type Error = InvalidName;
+
+    fn try_from(text: &str) -> Result<Self, InvalidName> {
+        Self::new(text)
+    }
+}
+
+/// The key of one stream, as the broker knows it. Cheap to clone.
+///
+/// The keys of a topic come from [`Topic`]; [`StreamKey::raw`] names any other stream.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct StreamKey(ByteString);
+
+impl StreamKey {
+    /// The key with exactly this text.
+    #[must_use]
+    pub fn raw(text: impl Into<ByteString>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text of the key.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The hash tag: what lies between the first `{` and the next `}`, or the whole key where there is none.
+    ///
+    /// Keys with the same tag share a slot of a Redis Cluster, so one transaction can span them
+    /// (<https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#hash-tags>).
+    #[must_use]
+    pub fn tag(&self) -> &str {
+        let tagged = self.0.split_once('{').and_then(|(_, rest)| rest.split_once('}'));
+        match tagged {
+            Some((tag, _)) if !tag.is_empty() => tag,
+            _ => &self.0,
+        }
+    }
+}
+
+impl StreamKey {
+    /// The topic whose stream this is; `None` for a key that no topic makes.
+    ///
+    /// ```
+    /// use streamerson_core::{StreamKey, Topic};
+    ///
+    /// let topic = Topic::new("shop:orders")?;
+    /// assert_eq!(topic.dead().topic(), Some(topic));
+    /// assert_eq!(StreamKey::raw("sessions").topic(), None);
+    /// # Ok::<(), streamerson_core::InvalidName>(())
+    /// ```
+    #[must_use]
+    pub fn topic(&self) -> Option<Topic> {
+        let (topic, stream) = self.0.strip_prefix('{')?.split_once("}:")?;
+        // A key always spells the namespace out: `{orders}:in` is nobody's, and not the stream of `default:orders`.
+        let topic = topic.contains(':').then(|| Topic::new(topic).ok()).flatten()?;
+        let is_ours = match stream.strip_prefix(INBOX) {
+            Some(inbox) => Name::new(inbox.to_owned()).is_ok(),
+            None => [IN, OUT, DEAD].contains(&stream),
+        };
+        is_ours.then_some(topic)
+    }
+
+    /// Whether this is the inbox of a client on some topic.
+    #[must_use]
+    pub fn is_inbox(&self) -> bool {
+        let is_inbox = |(_, stream): (&str, &str)| stream.starts_with(INBOX);
+        self.0.split_once("}:").is_some_and(is_inbox) && self.topic().is_some()
+    }
+}
+
+impl fmt::Display for StreamKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+impl fmt::Debug for StreamKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_of_a_topic_carries_its_tag() {
+        let topic = Topic::new("shop:orders#3").unwrap();
+        let inbox = Name::new("01J").unwrap();
+        let keys = [topic.inbound(), topic.outbound(), topic.dead(), topic.inbox(&inbox)];
+        let texts: Vec<_> = keys.iter().map(StreamKey::as_str).collect();
+        let expected = ["{shop:orders#3}:in", "{shop:orders#3}:out", "{shop:orders#3}:dead", "{shop:orders#3}:re:01J"];
+        assert_eq!(texts, expected);
+        assert!(keys.iter().all(|key| key.tag() == "shop:orders#3"));
+    }
+
+    #[test]
+    fn topics_parse_and_print() {
+        for (text, printed) in [("a", "default:a"), ("n:a", "n:a"), ("n:a#0", "n:a#0"), ("a#12", "default:a#12")] {
+            assert_eq!(Topic::new(text).unwrap().to_string(), printed);
+        }
+        for bad in ["", ":", "a:", ":a", "a:b:c", "a#", "a#x", "a#03", "a#-1", "a#+1", "{a}", "a b", "a#4294967296"] {
+            assert!(Topic::new(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_key_knows_its_topic() {
+        let inbox = Name::new("01J").unwrap();
+        for text in ["shop:orders", "default:a", "n:a#0", "a.b:c_d#12"] {
+            let topic = Topic::new(text).unwrap();
+            for key in [topic.inbound(), topic.outbound(), topic.dead()] {
+                assert_eq!((key.topic(), key.is_inbox()), (Some(topic.clone()), false), "{key}");
+            }
+            let key = topic.inbox(&inbox);
+            assert_eq!((key.topic(), key.is_inbox()), (Some(topic), true), "{key}");
+        }
+        for text in [
+            "",
+            "{shop:orders}",
+            "{shop:orders}:",
+            "{shop:orders}:inn",
+            "{shop:orders}:wake:1",
+            "{shop:orders}:re:",
+            "{shop:orders}:re:a/b",
+            "{orders}:in",
+            "{shop:orders#03}:in",
+            "x{shop:orders}:in",
+            "{a:b:c}:in",
+            "shop:orders:in",
+        ] {
+            let key = StreamKey::raw(text);
+            assert_eq!((key.topic(), key.is_inbox()), (None, false), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_key_without_a_tag_is_its_own_tag() {
+        assert_eq!(StreamKey::raw("plain").tag(), "plain");
+        assert_eq!(StreamKey::raw("{}x").tag(), "{}x");
+        assert_eq!(StreamKey::raw("a{b}c{d}").tag(), "b");
+    }
+}

@@ -1,0 +1,142 @@
+//! What an application makes its routes with.
+
+use std::fmt::Display;
+
+use serde::de::DeserializeOwned;
+use streamerson_core::{Call, EventType, Topic, client::Client};
+
+use crate::http::{Calls, Emits, Requests, Route};
+
+/// Makes routes that hand HTTP requests to the consumers of a topic. Cheap to clone.
+///
+/// Every route owns a clone of the client, so the router's own state stays free for the application. Any number of
+/// gateways can share a broker: each client reads the replies to its own requests and no others.
+///
+/// Topics and event types are the programmer's, never a caller's. As with a path that axum cannot parse, one that
+/// breaks its rule panics where the route is made, before anything is served; a program that reads them from a file
+/// parses them into [`Topic`] and [`EventType`] first, and what is parsed cannot panic.
+#[derive(Debug, Clone)]
+pub struct Gateway {
+    client: Client,
+}
+
+impl Gateway {
+    /// A gateway that sends with this client.
+    #[must_use]
+    pub fn new(client: Client) -> Self {
+        Self { client }
+    }
+
+    /// A route for the requests of a contract.
+    ///
+    /// The body is checked here, before anything is sent: 415 when its media type is not JSON, 400 when it is not
+    /// JSON, 422 when it is not a `C`. What is sent is the body as it came, byte for byte.
+    ///
+    /// ```
+    /// # use axum::{Router, routing::{get, post}};
+    /// # use streamerson_core::{Call, Topic, broker::memory::Memory, client::Client};
+    /// # use streamerson_gateway::Gateway;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), streamerson_core::InvalidName> {
+    /// # let gateway = Gateway::new(Client::new(Memory::new()));
+    /// #[derive(serde::Deserialize)]
+    /// struct Greet {
+    ///     name: String,
+    /// }
+    ///
+    /// impl Call for Greet {
+    ///     const TOPIC: &'static str = "greetings";
+    ///     const EVENT: &'static str = "greet";
+    ///     type Reply = String;
+    /// }
+    ///
+    /// let app: Router = Router::new().route("/greet", post(gateway.call::<Greet>()));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// When [`Call::TOPIC`] is no topic or [`Call::EVENT`] no event type.
+    #[track_caller]
+    pub fn call<C: Call + DeserializeOwned>(&self) -> Route<Calls<C>> {
+        let topic = valid(Topic::new(C::TOPIC));
+        Route::new(self.client.clone(), topic, event_type(C::EVENT))
+    }
+
+    /// A route that sends each request to a topic and answers with the reply.
+    ///
+    /// ```
+    /// # use axum::{Router, routing::{get, post}};
+    /// # use streamerson_core::{Call, Topic, broker::memory::Memory, client::Client};
+    /// # use streamerson_gateway::Gateway;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), streamerson_core::InvalidName> {
+    /// # let gateway = Gateway::new(Client::new(Memory::new()));
+    /// let orders = Topic::new("shop:orders")?;
+    /// let app: Router = Router::new()
+    ///     .route("/orders/{id}", get(gateway.request(&orders, "order.get").fail_fast(true)))
+    ///     .route("/orders", post(gateway.request(&orders, "order.new").content_types(["application/json"])));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// When `event` is no event type or one that the protocol reserves.
+    #[track_caller]
+    pub fn request<E>(&self, topic: &Topic, event: E) -> Route<Requests>
+    where
+        E: TryInto<EventType, Error: Display>,
+    {
+        Route::new(self.client.clone(), topic.clone(), event_type(event))
+    }
+
+    /// A route that emits each request to a topic as an event and answers 202 with the message's id.
+    ///
+    /// ```
+    /// # use axum::{Router, routing::{get, post}};
+    /// # use streamerson_core::{Call, Topic, broker::memory::Memory, client::Client};
+    /// # use streamerson_gateway::Gateway;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), streamerson_core::InvalidName> {
+    /// # let gateway = Gateway::new(Client::new(Memory::new()));
+    /// let views = Topic::new("views")?;
+    /// let app: Router = Router::new().route("/views", post(gateway.emit(&views, "page.viewed").body_bytes_max(4096)));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// When `event` is no event type or one that the protocol reserves.
+    #[track_caller]
+    pub fn emit<E>(&self, topic: &Topic, event: E) -> Route<Emits>
+    where
+        E: TryInto<EventType, Error: Display>,
+    {
+        Route::new(self.client.clone(), topic.clone(), event_type(event))
+    }
+
+    /// The client that the routes send with.
+    #[must_use]
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+}
+
+#[track_caller]
+fn event_type<E: TryInto<EventType, Error: Display>>(event: E) -> EventType {
+    let event = valid(event.try_into());
+    valid(EventType::for_user(event.into_text()))
+}
+
+/// What the programmer wrote, or a panic that says which rule it breaks.
+#[track_caller]
+pub(crate) fn valid<T, E: Display>(parsed: Result<T, E>) -> T {
+    // A closure would not be tracked to the caller.
+    match parsed {
+        Ok(valid) => valid,
+        Err(error) => panic!("{error}"),
+    }
+}

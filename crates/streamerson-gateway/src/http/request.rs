@@ -1,0 +1,52 @@
+//! Routes that answer with the reply to a request.
+
+use std::sync::Arc;
+
+use axum::{extract::Request, handler::Handler, response::Response};
+use futures_util::future::BoxFuture;
+use streamerson_core::{MessageId, Reply, client};
+use tokio::time::Instant;
+
+use super::{
+    body::{Check, check_json},
+    refusal::Refusal,
+    respond,
+    route::{Answered, Route, Settings, sealed::Sealed},
+};
+
+/// The kind of [`Route`] that sends a request and answers with the reply, whatever it is.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct Requests;
+
+impl Sealed for Requests {}
+impl Answered for Requests {}
+
+impl<S> Handler<(), S> for Route<Requests> {
+    type Future = BoxFuture<'static, Response>;
+
+    fn call(self, request: Request, _state: S) -> Self::Future {
+        Box::pin(answer(self.settings, request, check_json))
+    }
+}
+
+/// The response to a request, once the payload has passed the check.
+pub(super) async fn answer(settings: Arc<Settings>, request: Request, check: Check) -> Response {
+    // The id comes first, so that a request that is refused has one to be talked about by.
+    let id = MessageId::unique();
+    match ask(&settings, id.clone(), request, check).await {
+        Ok(reply) => respond::response(reply, &settings.reply_headers),
+        Err(refusal) => refusal.into_response(&id),
+    }
+}
+
+async fn ask(settings: &Settings, id: MessageId, request: Request, check: Check) -> Result<Reply, Refusal> {
+    let start = Instant::now();
+    let (headers, payload) = settings.accept(request, check).await?;
+    let mut message = client::Request::new(settings.event.clone(), payload);
+    message.id = id;
+    message.headers = headers;
+    message.timeout = Some(settings.timeout.saturating_sub(start.elapsed()));
+    message.fail_fast = settings.fail_fast;
+    Ok(settings.client.request(&settings.topic, message).await?)
+}

@@ -1,0 +1,214 @@
+//! What all routes have in common: a topic, an event type and settings.
+
+use std::{fmt, marker::PhantomData, sync::Arc, time::Duration};
+
+use axum::{
+    body::{Body, HttpBody},
+    extract::Request,
+};
+use bytes::Bytes;
+use streamerson_core::{EventType, Headers, Topic, client::Client};
+
+use super::{
+    allow_list::AllowList,
+    body::{self, Check, Payload},
+    forward,
+    refusal::Refusal,
+};
+use crate::gateway::valid;
+
+/// Longest body unless a route says otherwise, in bytes.
+const BODY_BYTES_MAX: usize = 256 * 1024;
+
+/// An axum handler that hands HTTP requests to the consumers of a topic, made by a [`Gateway`](crate::Gateway).
+///
+/// `K` is what it does with them: [`Calls<C>`](crate::Calls), [`Requests`](crate::Requests) or [`Emits`](crate::Emits).
+///
+/// # What is forwarded
+///
+/// The body becomes the payload. The message's headers are `http.method`, `http.path` and `http.query` as they came
+/// (the whole path, also under `nest`), `http.param.<name>` for each path parameter, percent-decoded and with its name in
+/// lower case, `content-type`, `traceparent` and `tracestate`, and `http.header.<name>` for those that
+/// [`Route::forward_headers`] names.
+///
+/// # What comes back
+///
+/// From [`Emits`](crate::Emits), 202 with the message's id. From the others, the reply: the consumer's status, never
+/// another; without one 200, or 204 for an empty reply. Its payload, as
+/// `application/json` unless its `content-type` says otherwise, and those of its `http.header.<name>` that
+/// [`Route::reply_headers`] names.
+///
+/// Where there is no reply, a problem document with the message's `id`:
+///
+/// | status | |
+/// |---|---|
+/// | 400 | the body is not the JSON that its content type says it is, or was cut short; a parameter or header is not UTF-8 |
+/// | 408 | the body did not arrive within the timeout |
+/// | 413 | the body is larger than [`Route::body_bytes_max`] |
+/// | 415 | the body's type is not one of [`Route::content_types`], or not the JSON that a contract asks for |
+/// | 422 | the body is JSON but not what a contract asks for |
+/// | 431 | what is forwarded beside the body takes more than 16 KiB |
+/// | 502 | a reply came that breaks the protocol |
+/// | 503 | the broker is down, the backlog full, or no consumer there; with `Retry-After` |
+/// | 504 | no reply came in time; the request may still run |
+///
+/// A client that hangs up is forgotten at once: the response's future is dropped, and the pending call with it.
+#[must_use = "a route does nothing until it is mounted in a Router"]
+pub struct Route<K> {
+    pub(super) settings: Arc<Settings>,
+    kind: PhantomData<fn() -> K>,
+}
+
+/// One allocation for each route, shared by the requests that it handles.
+#[derive(Debug, Clone)]
+pub(super) struct Settings {
+    pub(super) client: Client,
+    pub(super) topic: Topic,
+    pub(super) event: EventType,
+    pub(super) timeout: Duration,
+    pub(super) fail_fast: bool,
+    pub(super) reply_headers: AllowList,
+    forward_headers: AllowList,
+    body_bytes_max: usize,
+    content_types: Option<Arc<[Box<str>]>>,
+}
+
+/// What a route does that waits for a reply: [`Requests`](crate::Requests) and [`Calls<C>`](crate::Calls).
+pub trait Answered: sealed::Sealed {}
+
+pub(super) mod sealed {
+    pub trait Sealed {}
+}
+
+impl<K> Route<K> {
+    pub(crate) fn new(client: Client, topic: Topic, event: EventType) -> Self {
+        let settings = Settings {
+            timeout: client.timeout(),
+            client,
+            topic,
+            event,
+            fail_fast: false,
+            reply_headers: AllowList::of_replies(),
+            forward_headers: AllowList::default(),
+            body_bytes_max: BODY_BYTES_MAX,
+            content_types: None,
+        };
+        Self { settings: Arc::new(settings), kind: PhantomData }
+    }
+
+    /// How long the whole request may take, the arrival of its body included; the client's own timeout by default.
+    pub fn timeout(self, timeout: Duration) -> Self {
+        self.set(|settings| settings.timeout = timeout)
+    }
+
+    /// The HTTP headers that consumers get to see, instead of none.
+    ///
+    /// What a layer puts into the request passes as well, so that an application tells consumers who is asking:
+    ///
+    /// ```
+    /// # use axum::{Router, extract::Request, middleware, routing::get, http::HeaderValue};
+    /// # use streamerson_core::{Topic, broker::memory::Memory, client::Client};
+    /// # use streamerson_gateway::Gateway;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), streamerson_core::InvalidName> {
+    /// # let gateway = Gateway::new(Client::new(Memory::new()));
+    /// async fn identify(mut request: Request) -> Request {
+    ///     // Whatever the client says of itself is overwritten.
+    ///     request.headers_mut().insert("x-user", HeaderValue::from_static("ann"));
+    ///     request
+    /// }
+    ///
+    /// let orders = Topic::new("orders")?;
+    /// let route = gateway.request(&orders, "order.get").forward_headers(["x-user", "accept-language"]);
+    /// let app: Router = Router::new().route("/orders/{id}", get(route)).layer(middleware::map_request(identify));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// Repeated ones are joined by `, `. Cookies and credentials pass when they are named; what `Connection` names in a
+    /// request never does. A value that is not UTF-8 is answered with 400.
+    ///
+    /// # Panics
+    ///
+    /// When a name is no header name, or one that belongs to the connection: `Connection`, `Keep-Alive`, `TE`, `Trailer`,
+    /// `Transfer-Encoding`, `Upgrade`, `Proxy-*`, `Content-Length`.
+    #[track_caller]
+    pub fn forward_headers<N: AsRef<str>>(self, names: impl IntoIterator<Item = N>) -> Self {
+        let names = valid(AllowList::parse(names));
+        self.set(|settings| settings.forward_headers = names)
+    }
+
+    /// Longest body, in bytes; 262,144 by default. The topic's own bound on payloads holds as well.
+    pub fn body_bytes_max(self, bytes: usize) -> Self {
+        self.set(|settings| settings.body_bytes_max = bytes)
+    }
+
+    /// The media types that a body may have, as `type/subtype`; any by default. A request without a body needs none.
+    pub fn content_types<T: AsRef<str>>(self, types: impl IntoIterator<Item = T>) -> Self {
+        let types = types.into_iter().map(|media_type| essence(media_type.as_ref()).into()).collect();
+        self.set(|settings| settings.content_types = Some(types))
+    }
+
+    fn set(mut self, change: impl FnOnce(&mut Settings)) -> Self {
+        change(Arc::make_mut(&mut self.settings));
+        self
+    }
+}
+
+impl<K: Answered> Route<K> {
+    /// The HTTP headers that replies may set, instead of `location`, `etag`, `cache-control`, `retry-after` and
+    /// `last-modified`.
+    ///
+    /// # Panics
+    ///
+    /// As [`Route::forward_headers`].
+    #[track_caller]
+    pub fn reply_headers<N: AsRef<str>>(self, names: impl IntoIterator<Item = N>) -> Self {
+        let names = valid(AllowList::parse(names));
+        self.set(|settings| settings.reply_headers = names)
+    }
+
+    /// Whether to answer 503 at once while no consumer is there, rather than wait for one until the timeout.
+    pub fn fail_fast(self, fail_fast: bool) -> Self {
+        self.set(|settings| settings.fail_fast = fail_fast)
+    }
+}
+
+impl<K> Clone for Route<K> {
+    fn clone(&self) -> Self {
+        Self { settings: Arc::clone(&self.settings), kind: PhantomData }
+    }
+}
+
+impl<K> fmt::Debug for Route<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Route").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+impl Settings {
+    /// The message headers and the payload of a request that passes every check.
+    pub(super) async fn accept(&self, request: Request, check: Check) -> Result<(Headers, Bytes), Refusal> {
+        let (mut parts, body) = request.into_parts();
+        let announced = body::announced_len(&parts.headers, &body);
+        let headers = forward::message_headers(&mut parts, &self.forward_headers).await?;
+        let media_type = headers.get(Headers::CONTENT_TYPE);
+        if !self.takes(&body, media_type) {
+            return Err(Refusal::MediaType);
+        }
+        let bytes = body::read(body, announced, self.body_bytes_max, self.timeout).await?;
+        check(Payload { method: &parts.method, media_type, bytes: &bytes })?;
+        Ok((headers, bytes))
+    }
+
+    fn takes(&self, body: &Body, media_type: Option<&str>) -> bool {
+        let Some(types) = &self.content_types else { return true };
+        let is_listed = |sent: &str| types.iter().any(|listed| listed.eq_ignore_ascii_case(essence(sent)));
+        body.is_end_stream() || media_type.is_some_and(is_listed)
+    }
+}
+
+/// A media type without its parameters.
+fn essence(media_type: &str) -> &str {
+    media_type.split(';').next().unwrap_or_default().trim()
+}

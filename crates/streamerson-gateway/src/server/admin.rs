@@ -1,0 +1,97 @@
+//! What operators ask: is it alive, is it ready, what has it done.
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    extract::State,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use serde::Serialize;
+use streamerson_core::{SharedBroker, client::Client};
+use tokio::sync::watch;
+
+use super::{
+    metrics::{Page, RouteMetrics, quoted},
+    stage::Stage,
+};
+
+/// What the answers are made of.
+#[derive(Debug)]
+pub(super) struct Watched {
+    pub(super) brokers: Vec<WatchedBroker>,
+    pub(super) routes: Vec<Arc<RouteMetrics>>,
+    pub(super) stage: watch::Receiver<Stage>,
+}
+
+#[derive(Debug)]
+pub(super) struct WatchedBroker {
+    /// Its address, without a password.
+    pub(super) address: String,
+    pub(super) broker: SharedBroker,
+    /// All that send over it.
+    pub(super) clients: Vec<Client>,
+}
+
+impl Watched {
+    /// How many requests are being answered.
+    pub(super) fn in_flight(&self) -> u64 {
+        self.routes.iter().map(|route| route.in_flight()).sum()
+    }
+}
+
+impl WatchedBroker {
+    fn is_up(&self) -> bool {
+        self.broker.health().borrow().is_up()
+    }
+}
+
+pub(super) fn router(watched: Arc<Watched>) -> Router {
+    Router::new()
+        .route("/healthz", get(async || "ok\n"))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .with_state(watched)
+}
+
+/// Whether requests can be passed on: 200, or 503 with what is in the way.
+async fn readyz(State(watched): State<Arc<Watched>>) -> Response {
+    #[derive(Serialize)]
+    struct Readiness<'a> {
+        ready: bool,
+        draining: bool,
+        unreachable: Vec<&'a str>,
+    }
+
+    let draining = *watched.stage.borrow() >= Stage::Draining;
+    let down = watched.brokers.iter().filter(|broker| !broker.is_up());
+    let unreachable: Vec<_> = down.map(|broker| broker.address.as_str()).collect();
+    let ready = !draining && unreachable.is_empty();
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    // Texts and flags always have a JSON form.
+    let json = serde_json::to_vec(&Readiness { ready, draining, unreachable }).unwrap_or_default();
+    (status, [(header::CONTENT_TYPE, "application/json")], json).into_response()
+}
+
+async fn metrics(State(watched): State<Arc<Watched>>) -> Response {
+    let mut page = Page::default();
+    page.routes(&watched.routes);
+    const PENDING: &str = "streamerson_gateway_pending_calls";
+    page.metric(PENDING, "gauge", "Requests that wait for their reply.");
+    for broker in &watched.brokers {
+        let pending: usize = broker.clients.iter().map(Client::pending).sum();
+        page.sample(PENDING, &label(broker), pending);
+    }
+    const UP: &str = "streamerson_broker_up";
+    page.metric(UP, "gauge", "Whether the broker can be reached: 1 or 0.");
+    for broker in &watched.brokers {
+        page.sample(UP, &label(broker), u8::from(broker.is_up()));
+    }
+    ([(header::CONTENT_TYPE, Page::MEDIA_TYPE)], page.into_text()).into_response()
+}
+
+fn label(broker: &WatchedBroker) -> String {
+    format!("broker={}", quoted(&broker.address))
+}

@@ -1,0 +1,102 @@
+//! What is wrong with a configuration, and where.
+
+use std::{fmt, ops::Range};
+
+/// Everything that is wrong with a configuration, in the order of its lines.
+///
+/// `Display` gives each mistake a line of its own: the file, the line, the key, what is wrong and what to do.
+#[derive(Debug)]
+pub struct InvalidConfig {
+    mistakes: Vec<Mistake>,
+    names_memory: bool,
+}
+
+/// One thing that is wrong.
+#[derive(Debug)]
+struct Mistake {
+    file: String,
+    line: usize,
+    /// Tables and key, joined by dots; empty where there is none to name.
+    key: String,
+    what: String,
+}
+
+impl InvalidConfig {
+    /// How many mistakes there are; at least one.
+    #[must_use]
+    pub fn mistakes(&self) -> usize {
+        self.mistakes.len()
+    }
+
+    /// Whether one of them is a broker that lives in one process, where no consumer could meet the gateway.
+    #[must_use]
+    pub fn names_memory(&self) -> bool {
+        self.names_memory
+    }
+}
+
+impl std::error::Error for InvalidConfig {}
+
+impl fmt::Display for InvalidConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, mistake) in self.mistakes.iter().enumerate() {
+            if index > 0 {
+                f.write_str("\n")?;
+            }
+            write!(f, "{mistake}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}: ", self.file, self.line)?;
+        if !self.key.is_empty() {
+            write!(f, "{}: ", self.key)?;
+        }
+        f.write_str(&self.what)
+    }
+}
+
+/// Collects mistakes while a file is read, so that a user sees all of them at once.
+#[derive(Debug)]
+pub(super) struct Mistakes<'a> {
+    file: &'a str,
+    text: &'a str,
+    found: InvalidConfig,
+}
+
+impl<'a> Mistakes<'a> {
+    pub(super) fn of(file: &'a str, text: &'a str) -> Self {
+        Self { file, text, found: InvalidConfig { mistakes: Vec::new(), names_memory: false } }
+    }
+
+    /// Notes what is wrong with this part of the text.
+    pub(super) fn add(&mut self, span: &Range<usize>, key: impl Into<String>, what: impl Into<String>) {
+        let line = self.line(span);
+        let (key, what) = (key.into(), what.into());
+        self.found.mistakes.push(Mistake { file: self.file.to_owned(), line, key, what });
+    }
+
+    /// Notes that a broker is named that nobody else could reach.
+    pub(super) fn note_memory(&mut self) {
+        self.found.names_memory = true;
+    }
+
+    /// The number of the line on which a part of the text begins, from 1 on.
+    pub(super) fn line(&self, span: &Range<usize>) -> usize {
+        1 + self.text.bytes().take(span.start).filter(|byte| *byte == b'\n').count()
+    }
+
+    /// The result, unless there are mistakes. Where there is none to have, a mistake says why.
+    pub(super) fn unless_any<T>(mut self, result: Option<T>) -> Result<T, InvalidConfig> {
+        match result {
+            Some(result) if self.found.mistakes.is_empty() => Ok(result),
+            _ => {
+                self.found.mistakes.sort_by_key(|mistake| mistake.line);
+                Err(self.found)
+            }
+        }
+    }
+}

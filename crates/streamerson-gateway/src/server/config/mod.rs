@@ -1,0 +1,171 @@
+//! The configuration file of the standalone gateway.
+//!
+//! The file is read in one pass that collects every mistake: a key that nobody asked for, a value that breaks a rule, a
+//! path that cannot be routed. What is left is a [`Config`] from which a server can be made without a further check.
+
+mod mistake;
+mod nearest;
+mod route;
+mod sections;
+mod table;
+#[cfg(test)]
+mod tests;
+mod upstream;
+mod value;
+
+use std::{fmt::Display, str::FromStr, time::Duration};
+
+use axum::http::HeaderValue;
+use toml::de::DeTable;
+
+pub use self::{mistake::InvalidConfig, value::ListenAddr};
+use self::{
+    mistake::Mistakes,
+    table::{Table, text},
+    upstream::UsualBroker,
+    value::duration,
+};
+pub(crate) use self::{
+    route::{Mode, RouteConfig},
+    upstream::Upstream,
+};
+
+/// What the gateway serves, where, over which brokers and within which bounds.
+///
+/// `B` is the address of a broker, such as `RedisUrl`: this crate knows no broker but the embedded one.
+#[derive(Debug)]
+pub struct Config<B> {
+    pub(crate) listen: ListenAddr,
+    pub(crate) admin: Option<ListenAddr>,
+    pub(crate) cors_origins: Option<Vec<HeaderValue>>,
+    pub(crate) drain: Duration,
+    pub(crate) limits: Limits,
+    pub(crate) brokers: Vec<B>,
+    pub(crate) upstreams: Vec<Upstream>,
+    pub(crate) routes: Vec<RouteConfig>,
+}
+
+/// What bounds connections, whatever they ask for.
+#[derive(Debug, Clone)]
+pub(crate) struct Limits {
+    /// Connections that may be open at the same time; more wait to be accepted.
+    pub(crate) connections_max: u32,
+    /// How long the head of a request may take, from the end of the one before on.
+    pub(crate) head_timeout: Duration,
+    /// Longest head of a request: target and headers, in bytes.
+    pub(crate) head_bytes_max: usize,
+    /// How long connections that nothing is asked on are kept when the gateway stops.
+    pub(crate) idle_grace: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections_max: 10_000,
+            head_timeout: Duration::from_secs(30),
+            head_bytes_max: 32 * 1024,
+            idle_grace: Duration::from_secs(1),
+        }
+    }
+}
+
+/// How long what was begun may take to finish when the gateway stops.
+const DRAIN: Duration = Duration::from_secs(25);
+
+/// What the command line and the environment say.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Overrides<B> {
+    /// Where to listen, instead of `listen`.
+    pub listen: Option<ListenAddr>,
+    /// The broker of topics that name none, instead of `broker`.
+    pub broker: Option<B>,
+    /// The broker where neither the file nor [`Overrides::broker`] names one, as a text that is read only then.
+    pub broker_fallback: Option<String>,
+}
+
+impl<B> Default for Overrides<B> {
+    fn default() -> Self {
+        Self { listen: None, broker: None, broker_fallback: None }
+    }
+}
+
+impl<B: Clone + PartialEq + FromStr<Err: Display>> Config<B> {
+    /// Reads a configuration; `file` is its name in messages.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with it, each with its line.
+    pub fn parse(file: &str, text: &str, overrides: Overrides<B>) -> Result<Self, InvalidConfig> {
+        let mut mistakes = Mistakes::of(file, text);
+        let document = DeTable::parse(text);
+        let config = match &document {
+            Ok(document) => read(Table::new("", 0..0, document.get_ref()), overrides, &mut mistakes),
+            Err(error) => {
+                mistakes.add(&error.span().unwrap_or(0..0), "", format!("this is not TOML: {}", error.message()));
+                None
+            }
+        };
+        mistakes.unless_any(config)
+    }
+}
+
+impl<B> Config<B> {
+    /// Where to listen for requests.
+    #[must_use]
+    pub fn listen(&self) -> &ListenAddr {
+        &self.listen
+    }
+
+    /// The brokers that the routes need, each once.
+    #[must_use]
+    pub fn brokers(&self) -> &[B] {
+        &self.brokers
+    }
+
+    /// How many routes there are.
+    #[must_use]
+    pub fn routes(&self) -> usize {
+        self.routes.len()
+    }
+}
+
+fn read<B: Clone + PartialEq + FromStr<Err: Display>>(
+    mut top: Table<'_>,
+    overrides: Overrides<B>,
+    mistakes: &mut Mistakes<'_>,
+) -> Option<Config<B>> {
+    // What is overridden must still make sense, or the file would break on the day that the option goes.
+    let listen = match overrides.listen {
+        Some(listen) => {
+            top.get(mistakes, "listen", sections::listen_addr);
+            Some(listen)
+        }
+        None => top.required(mistakes, "listen", "\"0.0.0.0:8080\"", sections::listen_addr).map(|listen| listen.value),
+    };
+    let broker = upstream::broker(&mut top, mistakes);
+    let drain = top.get(mistakes, "drain", |value| duration(text(value)?));
+    let admin = top.table(mistakes, "admin").and_then(|table| sections::admin(table, mistakes));
+    let cors_origins = top.table(mistakes, "cors").map(|table| sections::cors(table, mistakes));
+    let limits = top.table(mistakes, "limits").map(|table| sections::limits(table, mistakes));
+    let topics = top.table(mistakes, "topic").map(|table| upstream::topics(table, mistakes));
+    let routes = top.array_of_tables(mistakes, "route");
+    top.refuse(mistakes, "socket", "WebSockets are not supported yet by this build; remove [[socket]]");
+    top.refuse(mistakes, "tls", "TLS is not supported yet by this build; remove [tls] and end it in a proxy in front");
+    top.finish(mistakes);
+
+    let mut routes: Vec<_> = routes.into_iter().filter_map(|table| route::read(table, mistakes)).collect();
+    route::check_paths(&routes, mistakes);
+    let usual = UsualBroker { address: overrides.broker.or(broker), fallback: overrides.broker_fallback };
+    let (brokers, upstreams) = upstream::assign(&mut routes, &topics.unwrap_or_default(), usual, mistakes);
+    Some(Config {
+        listen: listen?,
+        admin,
+        cors_origins,
+        drain: drain.map_or(DRAIN, |drain| drain.value),
+        limits: limits.unwrap_or_default(),
+        brokers,
+        upstreams,
+        routes: routes.into_iter().map(|route| route.config).collect(),
+    })
+}

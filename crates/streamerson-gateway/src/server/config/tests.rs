@@ -1,0 +1,214 @@
+//! Files that are right, files that are wrong, and what is said of them.
+
+use std::{fmt, str::FromStr};
+
+use axum::Router;
+use proptest::prelude::*;
+
+use super::*;
+
+/// An address of a broker, as far as this crate knows any.
+#[derive(Debug, Clone, PartialEq)]
+struct Address(String);
+
+impl FromStr for Address {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        text.starts_with("redis://").then(|| Self(text.to_owned())).ok_or_else(|| "no such scheme".to_owned())
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+fn parse(text: &str) -> Result<Config<Address>, InvalidConfig> {
+    Config::parse("g.toml", text, Overrides::default())
+}
+
+const TOP: &str = "listen = \"127.0.0.1:0\"\nbroker = \"redis://a\"\n";
+const ROUTE: &str = "[[route]]\nmethod = \"POST\"\npath = \"/a\"\ntopic = \"orders\"\nevent = \"order.new\"\n";
+
+/// What is said of a file that has these lines after a good top.
+#[track_caller]
+fn complaints(lines: &str) -> String {
+    parse(&format!("{TOP}{lines}")).unwrap_err().to_string()
+}
+
+#[test]
+fn the_documented_file_is_read_as_it_is_documented() {
+    let documented = include_str!("../../../../../docs/gateway.toml");
+    let config = parse(documented).unwrap();
+    assert_eq!((config.routes(), config.brokers().len()), (3, 2));
+    let route = &config.routes[0];
+    assert_eq!((route.path.as_str(), route.timeout), ("/orders/{id}", Duration::from_secs(2)));
+    assert_eq!(config.upstreams[route.upstream].backlog_max, 100_000);
+}
+
+#[test]
+fn the_examples_of_the_page_are_right_and_it_names_every_key() {
+    let page = include_str!("../../../../../docs/gateway.md");
+    let examples: Vec<_> = page.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert!(!examples.is_empty());
+    for example in examples {
+        parse(example).unwrap();
+    }
+    let documented = include_str!("../../../../../docs/gateway.toml");
+    for key in documented.lines().filter_map(|line| line.split_once(" = ")).map(|(key, _)| key) {
+        assert!(page.contains(&format!("| `{key}` |")), "{key}");
+    }
+}
+
+/// The page says of each key what its default is; the file that leaves all of them out must have these.
+#[test]
+fn a_file_that_says_little_gets_the_defaults() {
+    let config = parse(&format!("{TOP}{ROUTE}")).unwrap();
+    assert_eq!((config.drain, config.admin.is_none(), config.cors_origins.is_none()), (DRAIN, true, true));
+    let Limits { connections_max, head_timeout, head_bytes_max, idle_grace } = config.limits;
+    assert_eq!((connections_max, head_bytes_max), (10_000, 32_768));
+    assert_eq!((head_timeout, idle_grace), (Duration::from_secs(30), Duration::from_secs(1)));
+    let route = &config.routes[0];
+    assert_eq!((route.timeout, route.body_bytes_max), (Duration::from_secs(5), 262_144));
+    assert!(route.forward_headers.is_empty() && route.content_types.is_none());
+    assert!(matches!(&route.mode, Mode::Request { reply_headers: None, fail_fast: false }));
+    assert_eq!(config.upstreams, [Upstream { broker: 0, backlog_max: 1_000_000 }]);
+}
+
+#[test]
+fn topics_share_what_they_have_in_common() {
+    let route = |path: &str, topic: &str| ROUTE.replace("/a", path).replace("orders", topic);
+    let tables = "[topic.\"shop:orders\"]\nbroker = \"redis://b\"\n[topic.small]\nbacklog_max = 5\n";
+    let routes =
+        [route("/1", "x"), route("/2", "shop:orders"), route("/3", "y"), route("/4", "default:small")].concat();
+    let config = parse(&format!("{TOP}{tables}{routes}")).unwrap();
+    assert_eq!(config.brokers, [Address("redis://a".into()), Address("redis://b".into())]);
+    let upstreams: Vec<_> = config.routes.iter().map(|route| route.upstream).collect();
+    assert_eq!(upstreams, [0, 1, 0, 2]);
+    assert_eq!(config.upstreams[2], Upstream { broker: 0, backlog_max: 5 });
+}
+
+#[test]
+fn options_override_and_the_variable_fills_in() {
+    let with = |top: &str, broker: Option<&str>, fallback: Option<&str>| {
+        let overrides = Overrides {
+            listen: Some("[::1]:1".parse().unwrap()),
+            broker: broker.map(|broker| broker.parse().unwrap()),
+            broker_fallback: fallback.map(str::to_owned),
+        };
+        Config::<Address>::parse("g.toml", &format!("{top}{ROUTE}"), overrides)
+    };
+    let broker = |config: Result<Config<Address>, InvalidConfig>| config.unwrap().brokers[0].0.clone();
+    assert_eq!(with("", Some("redis://b"), None).unwrap().listen.as_str(), "[::1]:1");
+    assert_eq!(broker(with(TOP, Some("redis://b"), Some("redis://c"))), "redis://b");
+    assert_eq!(broker(with(TOP, None, Some("redis://c"))), "redis://a");
+    assert_eq!(broker(with("", None, Some("redis://c"))), "redis://c");
+    // What is not needed is not read.
+    assert_eq!(broker(with(TOP, None, Some("memory://"))), "redis://a");
+    let error = with("", None, Some("memory://")).unwrap_err();
+    assert!(error.names_memory() && error.to_string().contains("$STREAMERSON_BROKER"), "{error}");
+}
+
+#[test]
+fn mistakes_name_line_key_and_what_to_do() {
+    let in_route = |line: &str| complaints(&format!("{ROUTE}{line}\n"));
+    for (said, expected) in [
+        (complaints("listne = 1"), "g.toml:3: listne: there is no such key; did you mean listen?"),
+        (complaints("colour = 1"), "known here are listen, broker, drain"),
+        (complaints("drain = 5"), "g.toml:3: drain: it must be a string in quotes, not an integer"),
+        (complaints("drain = \"5\""), "g.toml:3: drain: a duration is a whole number and a unit"),
+        (complaints("x = "), "g.toml:3: this is not TOML: "),
+        (complaints("listen = \"127.0.0.1:1\""), "g.toml:3: this is not TOML: duplicate key"),
+        (complaints("admin = 1"), "g.toml:3: admin: it must be a table: [admin]"),
+        (complaints("[admin]"), "g.toml:3: admin.listen: it is missing; write listen = \"127.0.0.1:9090\""),
+        (complaints("[admin]\nlisten = \"9090\""), "g.toml:4: admin.listen: \"9090\" is not an address"),
+        (complaints("[admin]\nlisten = \"a:1\"\nport = 1"), "g.toml:5: admin.port: there is no such key"),
+        (complaints("[cors]"), "g.toml:3: cors.origins: it is missing"),
+        (complaints("[cors]\norigins = \"*\""), "g.toml:4: cors.origins: it must be a list"),
+        (complaints("[cors]\norigins = [\n\"https://a\",\n\"*\"]"), "g.toml:6: cors.origins: \"*\" is not an origin"),
+        (complaints("[limits]\nconnections_max = 0"), "g.toml:4: limits.connections_max: it must be more than nothing"),
+        (complaints("[limits]\nhead_bytes_max = 1"), "it must be from 1024 to 1048576"),
+        (complaints("[topic.\"a/b\"]"), "g.toml:3: topic.a/b: \"a/b\" is not a valid name"),
+        (complaints("[topic.a]\nbroker = \"ftp://x\""), "g.toml:4: topic.a.broker: no such scheme"),
+        (
+            complaints("[topic.a]\nwire = \"js\""),
+            "g.toml:4: topic.a.wire: other wires than our own are not supported yet",
+        ),
+        (complaints("[topic.a]\nbacklog_max = -1"), "g.toml:4: topic.a.backlog_max: it must be a whole number"),
+        (complaints("[topic.a]\nbacklog = 1"), "did you mean backlog_max?"),
+        (complaints("[topic.a]\n[topic.\"default:a\"]"), "default:a has a table already"),
+        (complaints("[topic]\na = 1"), "g.toml:4: topic.a: it must be a table"),
+        (complaints("[route]\nmethod = \"GET\""), "g.toml:3: route: it must be an array of tables: [[route]]"),
+        (complaints("[[socket]]\npath = \"/chat\""), "socket: WebSockets are not supported yet by this build"),
+        (complaints("[tls]\ncert = \"a\""), "tls: TLS is not supported yet by this build"),
+        (in_route("timout = \"2s\""), "g.toml:8: route.timout: there is no such key; did you mean timeout?"),
+        (in_route("timeout = \"0s\""), "g.toml:8: route.timeout: it must be more than nothing"),
+        (in_route("mode = \"http\""), "g.toml:8: route.mode: mode \"http\" is not supported yet by this build"),
+        (in_route("mode = \"tell\""), "\"tell\" is not a mode"),
+        (in_route("mode = \"emit\"\nfail_fast = true"), "g.toml:9: route.fail_fast: it means nothing in mode \"emit\""),
+        (in_route("mode = \"emit\"\nreply_headers = []"), "route.reply_headers: it means nothing"),
+        (in_route("fail_fast = \"yes\""), "it must be true or false, not a string"),
+        (in_route("forward_headers = [\"a b\"]"), "route.forward_headers: \"a b\" is not a header name"),
+        (in_route("forward_headers = [\"Connection\"]"), "belongs to the connection"),
+        (in_route("reply_headers = [1]"), "route.reply_headers: it must be a string in quotes"),
+        (in_route("body_bytes_max = \"1k\""), "g.toml:8: route.body_bytes_max: it must be a whole number"),
+        (in_route("content_types = [\"json\"]"), "\"json\" is not a media type"),
+        (in_route(ROUTE), "g.toml:10: route.path: POST /a is routed on line 5 already"),
+        (complaints("[[route]]"), "g.toml:3: route.method: it is missing; write method = \"POST\""),
+        (complaints(&ROUTE.replace("POST", "post")), "g.toml:4: route.method: \"post\" is not a method"),
+        (complaints(&ROUTE.replace("POST", "*")), "\"*\" is for mode \"http\""),
+        (complaints(&ROUTE.replace("orders", "a b")), "g.toml:6: route.topic: \"a b\" is not a valid name"),
+        (complaints(&ROUTE.replace("order.new", "reply")), "g.toml:7: route.event: "),
+        (complaints(&ROUTE.replace("/a", "a")), "g.toml:5: route.path: \"a\" is not a path; it must begin with /"),
+        (complaints(&ROUTE.replace("/a", "/:id")), "a parameter is written in braces"),
+        (complaints(&ROUTE.replace("/a", "/{}")), "a parameter is a name in braces"),
+        (complaints(&ROUTE.replace("/a", "/{id}x")), "one parameter at most"),
+        (complaints(&ROUTE.replace("/a", "/{*rest}/x")), "can only be the last segment"),
+        (complaints(&ROUTE.replace("/a", "/a?b")), "it cannot hold '?'"),
+        (
+            complaints(&[ROUTE.replace("/a", "/{x}"), ROUTE.replace("/a", "/{y}")].concat()),
+            "g.toml:10: route.path: \"/{y}\" cannot be routed: it cannot be told apart from /{x}",
+        ),
+    ] {
+        assert!(said.contains(expected), "{expected:?} is not in:\n{said}");
+    }
+}
+
+#[test]
+fn all_mistakes_are_told_at_once_in_the_order_of_their_lines() {
+    let error = complaints("[limits]\nnone = 1\n[topic.a]\nwire = \"js\"\n[[route]]\ntimeout = 1\n");
+    let lines: Vec<_> = error.lines().filter_map(|line| line.split(": ").nth(1)).collect();
+    assert_eq!(
+        lines,
+        ["limits.none", "topic.a.wire", "route.method", "route.path", "route.topic", "route.event", "route.timeout"]
+    );
+}
+
+#[test]
+fn a_topic_without_a_broker_is_a_mistake_and_memory_is_misuse() {
+    let error = parse(&format!("listen = \"a:1\"\n{ROUTE}")).unwrap_err();
+    assert!(error.to_string().contains("g.toml:5: route.topic: there is no broker for default:orders"), "{error}");
+    assert!(!error.names_memory());
+    let error = parse("listen = \"a:1\"\nbroker = \"memory://\"").unwrap_err();
+    assert!(error.names_memory() && error.to_string().contains("g.toml:2: broker: memory:// lives in one"), "{error}");
+}
+
+proptest! {
+    /// axum panics for a path that it does not take; none that passed the checks here is one.
+    #[test]
+    fn paths_that_pass_can_be_routed(paths in prop::collection::vec("/?[/a{}*:]{0,8}", 1..4)) {
+        let routes: String = paths.iter().map(|path| ROUTE.replace("/a", path)).collect();
+        if let Ok(config) = parse(&format!("{TOP}{routes}")) {
+            _ = config.routes.iter().fold(Router::<()>::new(), |router, route| {
+                router.route(&route.path, axum::routing::on(route.filter, async || "ok"))
+            });
+        }
+    }
+
+    #[test]
+    fn no_text_makes_it_panic(text in "([a-z\\[\\]=\"{}.# \n]|listen|broker|topic|route|path|é){0,60}") {
+        _ = parse(&text);
+    }
+}

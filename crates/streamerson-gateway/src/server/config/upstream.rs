@@ -1,0 +1,140 @@
+//! Which broker each route sends to, and within which bound.
+
+use std::{fmt::Display, str::FromStr};
+
+use streamerson_core::{Topic, client::ClientConfig};
+
+use super::{
+    mistake::Mistakes,
+    route::PlacedRoute,
+    table::{Table, count, text},
+};
+
+/// A broker as some topics use it: each has a client of its own.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Upstream {
+    /// Which of the configuration's brokers.
+    pub(crate) broker: usize,
+    pub(crate) backlog_max: u64,
+}
+
+/// `[topic.NAME]`.
+#[derive(Debug)]
+pub(super) struct TopicConfig<B> {
+    topic: Topic,
+    broker: Option<B>,
+    backlog_max: Option<u64>,
+}
+
+/// The broker of topics that name none.
+pub(super) struct UsualBroker<B> {
+    pub(super) address: Option<B>,
+    /// What is read only if there is no address and a topic needs one.
+    pub(super) fallback: Option<String>,
+}
+
+/// The `broker` of a table.
+pub(super) fn broker<B: FromStr<Err: Display>>(table: &mut Table<'_>, mistakes: &mut Mistakes<'_>) -> Option<B> {
+    let address = table.get(mistakes, "broker", |value| text(value))?;
+    match parse(address.value) {
+        Ok(broker) => return Some(broker),
+        Err(Unusable::Memory) => {
+            mistakes.note_memory();
+            mistakes.add(&address.span, table.name_of("broker"), MEMORY);
+        }
+        Err(Unusable::Other(what)) => mistakes.add(&address.span, table.name_of("broker"), what),
+    }
+    None
+}
+
+const MEMORY: &str = "memory:// lives in one process, where no consumer can meet the gateway; write redis://HOST:PORT";
+
+enum Unusable {
+    Memory,
+    Other(String),
+}
+
+fn parse<B: FromStr<Err: Display>>(address: &str) -> Result<B, Unusable> {
+    if address.starts_with("memory:") {
+        return Err(Unusable::Memory);
+    }
+    address.parse().map_err(|error: B::Err| Unusable::Other(error.to_string()))
+}
+
+/// `[topic.*]`.
+pub(super) fn topics<B: FromStr<Err: Display>>(table: Table<'_>, mistakes: &mut Mistakes<'_>) -> Vec<TopicConfig<B>> {
+    let mut topics: Vec<TopicConfig<B>> = Vec::new();
+    for (name, mut table) in table.tables(mistakes) {
+        let (span, title) = (table.span().clone(), format!("topic.{name}"));
+        let broker = broker(&mut table, mistakes);
+        let backlog_max = table.get(mistakes, "backlog_max", count).map(|backlog| backlog.value);
+        table.refuse(mistakes, "wire", "other wires than our own are not supported yet by this build; leave it out");
+        table.finish(mistakes);
+        match Topic::new(&name) {
+            Ok(topic) if topics.iter().any(|before| before.topic == topic) => {
+                mistakes.add(&span, title, format!("{topic} has a table already; make one of the two"));
+            }
+            Ok(topic) => topics.push(TopicConfig { topic, broker, backlog_max }),
+            Err(error) => mistakes.add(&span, title, error.to_string()),
+        }
+    }
+    topics
+}
+
+/// Tells each route its upstream; answers the brokers and the upstreams, each of them once.
+pub(super) fn assign<B: Clone + PartialEq + FromStr<Err: Display>>(
+    routes: &mut [PlacedRoute],
+    topics: &[TopicConfig<B>],
+    mut usual: UsualBroker<B>,
+    mistakes: &mut Mistakes<'_>,
+) -> (Vec<B>, Vec<Upstream>) {
+    let (mut brokers, mut upstreams) = (Vec::new(), Vec::new());
+    for route in routes {
+        let config = topics.iter().find(|config| config.topic == route.config.topic);
+        let own = config.and_then(|config| config.broker.clone());
+        let Some(broker) = own.or_else(|| usual.resolve(route, mistakes)) else { continue };
+        let backlog_max = config.and_then(|config| config.backlog_max);
+        let backlog_max = backlog_max.unwrap_or_else(|| ClientConfig::default().backlog_max);
+        let upstream = Upstream { broker: index_of(&mut brokers, broker), backlog_max };
+        route.config.upstream = index_of(&mut upstreams, upstream);
+    }
+    (brokers, upstreams)
+}
+
+impl<B: Clone + FromStr<Err: Display>> UsualBroker<B> {
+    /// The address, for a route whose topic names none.
+    fn resolve(&mut self, route: &PlacedRoute, mistakes: &mut Mistakes<'_>) -> Option<B> {
+        if self.address.is_some() {
+            return self.address.clone();
+        }
+        let topic = &route.config.topic;
+        let what = match self.fallback.as_deref().map(parse) {
+            Some(Ok(broker)) => {
+                self.address = Some(broker);
+                return self.address.clone();
+            }
+            Some(Err(Unusable::Memory)) => {
+                mistakes.note_memory();
+                format!("there is no broker for {topic}, and $STREAMERSON_BROKER cannot be it: {MEMORY}")
+            }
+            Some(Err(Unusable::Other(error))) => {
+                format!("there is no broker for {topic}, and $STREAMERSON_BROKER cannot be it: {error}")
+            }
+            None => format!(
+                "there is no broker for {topic}; write broker = \"redis://HOST:PORT\" at the top or in [topic.{}], or \
+                 use --broker or $STREAMERSON_BROKER",
+                topic.name()
+            ),
+        };
+        mistakes.add(&route.topic_span, "route.topic", what);
+        None
+    }
+}
+
+/// Where an item is in a list, to which it is added if it is not there.
+fn index_of<T: PartialEq>(items: &mut Vec<T>, item: T) -> usize {
+    items.iter().position(|known| *known == item).unwrap_or_else(|| {
+        items.push(item);
+        items.len() - 1
+    })
+}

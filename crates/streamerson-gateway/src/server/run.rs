@@ -1,0 +1,198 @@
+//! The server's life: it takes its addresses, serves, and ends in good order.
+
+use std::{error::Error, fmt, io, net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::Router;
+use futures_util::future::{join_all, try_join_all};
+use streamerson_core::{
+    SharedBroker,
+    client::{Client, ClientConfig},
+};
+use tokio::{
+    net::TcpListener,
+    sync::watch,
+    time::{Instant, timeout, timeout_at},
+};
+
+use super::{
+    admin::{self, Watched, WatchedBroker},
+    config::{Config, Limits, ListenAddr},
+    connections::Connections,
+    router,
+    stage::Stage,
+};
+
+/// A gateway that has its addresses and its brokers, and serves once it [runs](Server::run).
+#[derive(Debug)]
+#[must_use = "a server serves while it runs"]
+pub struct Server {
+    public: Listener,
+    admin: Option<Listener>,
+    clients: Vec<Client>,
+    watched: Arc<Watched>,
+    stage: watch::Sender<Stage>,
+    limits: Limits,
+    drain: Duration,
+}
+
+/// An address that was taken, and what is served at it.
+#[derive(Debug)]
+struct Listener {
+    socket: TcpListener,
+    address: SocketAddr,
+    router: Router,
+}
+
+/// Why a server cannot start.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum StartError<E> {
+    /// An address to listen on is taken, not this machine's, or not allowed.
+    Listen {
+        /// The address.
+        address: ListenAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A broker cannot be used.
+    Connect(E),
+}
+
+impl Server {
+    /// Takes the addresses of a configuration and connects to its brokers, each once, by `connect`.
+    ///
+    /// A broker that is away is the caller's to decide about: with one that connects later the server starts, answers
+    /// 503 and is not ready until then.
+    ///
+    /// # Errors
+    ///
+    /// An address that cannot be had, or what `connect` answered.
+    pub async fn bind<B: fmt::Display, E>(
+        config: Config<B>,
+        connect: impl AsyncFn(&B) -> Result<SharedBroker, E>,
+    ) -> Result<Self, StartError<E>> {
+        let public = bind(&config.listen).await?;
+        let admin = match &config.admin {
+            Some(address) => Some(bind(address).await?),
+            None => None,
+        };
+        let brokers =
+            try_join_all(config.brokers.iter().map(|broker| connect(broker))).await.map_err(StartError::Connect)?;
+        let clients = clients(&config, &brokers);
+        let (stage, staged) = watch::channel(Stage::Serving);
+        let (router, routes) = router::router(&config, &clients, staged.clone());
+        let brokers = watched_brokers(&config, brokers, &clients);
+        let watched = Arc::new(Watched { brokers, routes, stage: staged });
+        let listener = |(socket, address), router| Listener { socket, address, router };
+        Ok(Self {
+            public: listener(public, router),
+            admin: admin.map(|bound| listener(bound, admin::router(watched.clone()))),
+            clients,
+            watched,
+            stage,
+            limits: config.limits,
+            drain: config.drain,
+        })
+    }
+
+    /// Where it listens for requests, with the port that it was given.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.public.address
+    }
+
+    /// Where it listens for operators, if it does.
+    #[must_use]
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().map(|admin| admin.address)
+    }
+
+    /// Serves until `shutdown` returns, and then ends: it is not ready any more, accepts no connection, finishes what was
+    /// begun within the drain time, and removes its inboxes.
+    ///
+    /// Dropping the future ends everything where it is.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) {
+        let Self { public, admin, clients, watched, stage, limits, drain } = self;
+        let public_connections = Connections::new(limits.clone(), stage.subscribe());
+        let accepting = tokio::spawn(public_connections.clone().accept(public.socket, public.router));
+
+        // Operators can ask until the very end, so their listener has a life of its own.
+        let (admin_stage, staged) = watch::channel(Stage::Serving);
+        if let Some(Listener { socket, router, .. }) = admin {
+            tokio::spawn(Connections::new(limits.clone(), staged).accept(socket, router));
+        }
+
+        shutdown.await;
+        let until = Instant::now() + drain;
+        tracing::info!(?drain, in_flight = watched.in_flight(), "draining");
+        stage.send_replace(Stage::Draining);
+        // It ends with what it has accepted by now. A panic in it has said so already.
+        _ = accepting.await;
+        // Clients that are in the middle of their work send one more request, and learn from its response that the
+        // connection ends. Closed at once, that request would meet a closed connection.
+        if timeout(limits.idle_grace.min(drain), public_connections.all_ended()).await.is_err() {
+            stage.send_replace(Stage::Closing);
+            if timeout_at(until, public_connections.all_ended()).await.is_err() {
+                tracing::warn!(in_flight = watched.in_flight(), "the drain time is up; what is left is cut off");
+            }
+        }
+        stage.send_replace(Stage::Over);
+        // Before the clients are: a call that a closed client gave up would be answered as one that was never sent.
+        public_connections.all_ended().await;
+        join_all(clients.iter().map(Client::close)).await;
+        admin_stage.send_replace(Stage::Over);
+        tracing::info!("stopped");
+    }
+}
+
+async fn bind<E>(address: &ListenAddr) -> Result<(TcpListener, SocketAddr), StartError<E>> {
+    let cannot = |source| StartError::Listen { address: address.clone(), source };
+    let socket = TcpListener::bind(address.as_str()).await.map_err(cannot)?;
+    let address = socket.local_addr().map_err(cannot)?;
+    Ok((socket, address))
+}
+
+/// A client for each upstream.
+fn clients<B>(config: &Config<B>, brokers: &[SharedBroker]) -> Vec<Client> {
+    let client = |(index, upstream): (usize, &super::config::Upstream)| {
+        let mut bounds = ClientConfig::default();
+        bounds.backlog_max = upstream.backlog_max;
+        // A route that takes larger bodies means to send them.
+        let routes = config.routes.iter().filter(|route| route.upstream == index);
+        let largest = routes.map(|route| route.body_bytes_max).max().unwrap_or_default();
+        bounds.payload_bytes_max = bounds.payload_bytes_max.max(largest);
+        Client::with_config(brokers[upstream.broker].clone(), bounds)
+    };
+    config.upstreams.iter().enumerate().map(client).collect()
+}
+
+fn watched_brokers<B: fmt::Display>(
+    config: &Config<B>,
+    brokers: Vec<SharedBroker>,
+    clients: &[Client],
+) -> Vec<WatchedBroker> {
+    let watched = |(index, (address, broker)): (usize, (&B, SharedBroker))| {
+        let sending = config.upstreams.iter().zip(clients).filter(|(upstream, _)| upstream.broker == index);
+        let clients = sending.map(|(_, client)| client.clone()).collect();
+        WatchedBroker { address: address.to_string(), broker, clients }
+    };
+    config.brokers.iter().zip(brokers).enumerate().map(watched).collect()
+}
+
+impl<E> fmt::Display for StartError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Listen { address, .. } => write!(f, "cannot listen on {address}"),
+            Self::Connect(_) => f.write_str("a broker cannot be used"),
+        }
+    }
+}
+
+impl<E: Error + 'static> Error for StartError<E> {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Listen { source, .. } => Some(source),
+            Self::Connect(error) => Some(error),
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! The broker port, spoken to a Redis server.
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use streamerson_core::{
+    Entry, EntryId, Name, SharedBroker, StreamKey, UnixMillis,
+    broker::{
+        Append, Appended, Broker, BrokerError, Fence, GroupInfo, GroupReader, GroupStart, Health, Keep, MemberInfo,
+        Membership, Pending, PendingEntry, Range, Reader, ReclaimFrom, Reclaimed, Settlement, StreamInfo, StreamPage,
+        TrimTo,
+    },
+};
+use tokio::sync::watch;
+
+use crate::{
+    append, claim, config::RedisConfig, group::RedisGroupReader, inspect, read::RedisReader, scan, settle,
+    shared::Shared, stream, url::RedisUrl,
+};
+
+/// A Redis server, or one that speaks like it: Valkey, Dragonfly, Kvrocks.
+///
+/// Appends, settlements and everything else short go through one pipelined connection, which reconnects by itself; each
+/// reader has a connection of its own. Cheap to clone; when the last clone and the last reader are dropped, the
+/// connections end.
+///
+/// ```no_run
+/// use streamerson_redis::RedisBroker;
+///
+/// # async fn example() -> Result<(), streamerson_core::BrokerError> {
+/// let broker = RedisBroker::connect("redis://localhost:6379").await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct RedisBroker {
+    shared: Arc<Shared>,
+}
+
+impl RedisBroker {
+    /// Connects to the server at a URL, with the default settings. [`RedisUrl`] says what it may look like.
+    ///
+    /// # Errors
+    ///
+    /// [`BrokerError::Config`] when the URL or the login cannot work, [`BrokerError::Unavailable`] when the server
+    /// cannot be reached now.
+    pub async fn connect(url: &str) -> Result<Self, BrokerError> {
+        Self::connect_with(RedisConfig::new(url.parse::<RedisUrl>()?)).await
+    }
+
+    /// Connects with settings of one's own.
+    ///
+    /// # Errors
+    ///
+    /// As [`connect`](Self::connect).
+    pub async fn connect_with(config: RedisConfig) -> Result<Self, BrokerError> {
+        Ok(Self { shared: Arc::new(Shared::connect(config).await?) })
+    }
+
+    /// Begins to connect and does not wait for it: for programs that start whether or not their broker is there.
+    /// [`health`](Broker::health) tells when it is. A login that is refused is tried again like any other failure, as
+    /// it may be put right at the server. Needs a tokio runtime.
+    #[must_use]
+    pub fn connect_lazily(config: RedisConfig) -> Self {
+        Self { shared: Arc::new(Shared::connect_lazily(config)) }
+    }
+}
+
+impl From<RedisBroker> for SharedBroker {
+    fn from(broker: RedisBroker) -> Self {
+        Arc::new(broker)
+    }
+}
+
+impl Broker for RedisBroker {
+    fn append(&self, batch: Vec<Append>) -> BoxFuture<'_, Vec<Result<Appended, BrokerError>>> {
+        Box::pin(append::append(&self.shared, batch))
+    }
+
+    fn reader(&self) -> Box<dyn Reader> {
+        Box::new(RedisReader::new(self.shared.clone()))
+    }
+
+    fn range(&self, range: Range) -> BoxFuture<'_, Result<Vec<Entry>, BrokerError>> {
+        Box::pin(async move { stream::range(&self.shared, &range).await })
+    }
+
+    fn trim(&self, key: &StreamKey, to: TrimTo) -> BoxFuture<'_, Result<u64, BrokerError>> {
+        let key = key.clone();
+        Box::pin(async move { stream::trim(&self.shared, &key, to).await })
+    }
+
+    fn keep(&self, streams: Vec<Keep>) -> BoxFuture<'_, Result<(), BrokerError>> {
+        Box::pin(append::keep(&self.shared, streams))
+    }
+
+    fn remove(&self, keys: Vec<StreamKey>) -> BoxFuture<'_, Result<(), BrokerError>> {
+        Box::pin(async move { stream::remove(&self.shared, &keys).await })
+    }
+
+    fn stream_info(&self, key: &StreamKey) -> BoxFuture<'_, Result<Option<StreamInfo>, BrokerError>> {
+        let key = key.clone();
+        Box::pin(async move { inspect::stream_info(&self.shared, &key).await })
+    }
+
+    fn streams(&self, page: u64) -> BoxFuture<'_, Result<StreamPage, BrokerError>> {
+        Box::pin(scan::streams(&self.shared, page))
+    }
+
+    fn create_group(
+        &self,
+        key: &StreamKey,
+        group: &Name,
+        start: GroupStart,
+    ) -> BoxFuture<'_, Result<bool, BrokerError>> {
+        let (key, group) = (key.clone(), group.clone());
+        Box::pin(async move { stream::create_group(&self.shared, &key, &group, start).await })
+    }
+
+    fn drop_group(&self, key: &StreamKey, group: &Name) -> BoxFuture<'_, Result<bool, BrokerError>> {
+        let (key, group) = (key.clone(), group.clone());
+        Box::pin(async move { stream::drop_group(&self.shared, &key, &group).await })
+    }
+
+    fn groups(&self, key: &StreamKey) -> BoxFuture<'_, Result<Vec<GroupInfo>, BrokerError>> {
+        let key = key.clone();
+        Box::pin(async move { inspect::groups(&self.shared, &key).await })
+    }
+
+    fn members(&self, key: &StreamKey, group: &Name) -> BoxFuture<'_, Result<Vec<MemberInfo>, BrokerError>> {
+        let (key, group) = (key.clone(), group.clone());
+        Box::pin(async move { inspect::members(&self.shared, &key, &group).await })
+    }
+
+    fn pending(&self, pending: Pending) -> BoxFuture<'_, Result<Vec<PendingEntry>, BrokerError>> {
+        Box::pin(async move { inspect::pending(&self.shared, &pending).await })
+    }
+
+    fn group_reader(&self, membership: &Membership) -> Box<dyn GroupReader> {
+        Box::new(RedisGroupReader::new(self.shared.clone(), membership.clone()))
+    }
+
+    fn settle<'a>(
+        &'a self,
+        membership: &'a Membership,
+        batch: &'a [Settlement],
+        fence: Fence,
+    ) -> BoxFuture<'a, Result<Vec<EntryId>, BrokerError>> {
+        Box::pin(settle::settle(&self.shared, membership, batch, fence))
+    }
+
+    fn renew(&self, membership: &Membership, ids: Vec<EntryId>) -> BoxFuture<'_, Result<Vec<EntryId>, BrokerError>> {
+        let membership = membership.clone();
+        Box::pin(async move { claim::renew(&self.shared, &membership, &ids).await })
+    }
+
+    fn reclaim(&self, from: ReclaimFrom) -> BoxFuture<'_, Result<Reclaimed, BrokerError>> {
+        Box::pin(async move { claim::reclaim(&self.shared, &from).await })
+    }
+
+    fn hand_back(&self, membership: &Membership, ids: Vec<EntryId>) -> BoxFuture<'_, Result<(), BrokerError>> {
+        let membership = membership.clone();
+        Box::pin(async move { claim::hand_back(&self.shared, &membership, &ids).await })
+    }
+
+    fn leave(&self, membership: &Membership) -> BoxFuture<'_, Result<bool, BrokerError>> {
+        let membership = membership.clone();
+        Box::pin(async move { claim::leave(&self.shared, &membership).await })
+    }
+
+    fn now(&self) -> UnixMillis {
+        self.shared.now()
+    }
+
+    fn epoch(&self) -> u64 {
+        self.shared.epoch()
+    }
+
+    fn health(&self) -> watch::Receiver<Health> {
+        self.shared.health()
+    }
+}

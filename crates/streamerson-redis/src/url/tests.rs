@@ -1,0 +1,127 @@
+use super::*;
+
+fn url(text: &str) -> RedisUrl {
+    text.parse().unwrap()
+}
+
+fn mistake(text: &str) -> UrlErrorKind {
+    text.parse::<RedisUrl>().unwrap_err().kind
+}
+
+fn tcp(host: &str, port: u16, tls: bool) -> Endpoint {
+    Endpoint::Tcp { host: host.into(), port, tls }
+}
+
+#[test]
+fn defaults_are_filled_in() {
+    let plain = url("redis://localhost");
+    assert_eq!((plain.endpoint(), plain.database()), (&tcp("localhost", 6379, false), 0));
+    assert_eq!(plain.login(), None);
+    assert_eq!(plain, url("redis://localhost:6379/"));
+    assert_eq!(plain.to_string(), "redis://localhost:6379/0");
+}
+
+#[test]
+fn every_part_is_read() {
+    let full = url("redis://ann:p%40ss%2Fword@redis.example:7000/3?role=gateway");
+    assert_eq!((full.endpoint(), full.database()), (&tcp("redis.example", 7000, false), 3));
+    assert_eq!(full.login(), Some((Some("ann"), "p@ss/word")));
+    assert_eq!(full.role(), Some("gateway"));
+    assert_eq!(url("redis://:secret@host").login(), Some((None, "secret")));
+    assert_eq!(url("redis://ann@host").login(), Some((Some("ann"), "")));
+    assert_eq!(url("redis://ann:@host").login(), Some((Some("ann"), "")));
+    assert_eq!(url("redis://:a@b/c@host/1").login(), Some((None, "a@b/c")));
+}
+
+#[test]
+fn ipv6_hosts_stand_in_brackets() {
+    let v6 = url("redis://[::1]:7000/2");
+    assert_eq!((v6.endpoint(), v6.database()), (&tcp("::1", 7000, false), 2));
+    assert_eq!(v6.to_string(), "redis://[::1]:7000/2");
+    assert_eq!(url("redis://[fe80::1]").endpoint(), &tcp("fe80::1", 6379, false));
+    assert_eq!(mistake("redis://[::1"), UrlErrorKind::BadHost);
+    assert_eq!(mistake("redis://[::1]7000"), UrlErrorKind::BadHost);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_socket_is_a_path_with_parameters() {
+    let bare = url("redis+unix:///run/redis.sock");
+    assert_eq!(bare.endpoint(), &Endpoint::Unix { path: "/run/redis.sock".into() });
+    assert_eq!((bare.login(), bare.database()), (None, 0));
+    let full = url("redis+unix:///run/my%20redis.sock?db=3&user=ann&pass=p%26ss&role=worker");
+    assert_eq!(full.endpoint(), &Endpoint::Unix { path: "/run/my redis.sock".into() });
+    assert_eq!((full.login(), full.database()), (Some((Some("ann"), "p&ss")), 3));
+    assert_eq!(full.role(), Some("worker"));
+    assert_eq!(full.to_string(), "redis+unix:///run/my redis.sock?db=3&user=ann&pass=***");
+
+    for relative in ["redis+unix://run/redis.sock", "redis+unix://", "redis+unix:///", "redis+unix://u:p@/run/x"] {
+        assert_eq!(mistake(relative), UrlErrorKind::NoPath, "{relative}");
+    }
+    assert_eq!(mistake("redis+unix:///s?db=one"), UrlErrorKind::BadDatabase("one".into()));
+    assert_eq!(mistake("redis+unix:///s?db=1&db=2"), UrlErrorKind::RepeatedParameter("db".into()));
+    assert!(matches!(mistake("redis+unix:///s?password=p"), UrlErrorKind::UnknownParameter { .. }));
+}
+
+#[cfg(feature = "tls")]
+#[test]
+fn tls_has_files_and_a_name() {
+    let plain = url("rediss://ann:secret@host/1");
+    assert_eq!((plain.endpoint(), &plain.tls), (&tcp("host", 6379, true), &TlsSettings::default()));
+    assert_eq!(plain.to_string(), "rediss://ann:***@host:6379/1");
+    let full = url("rediss://host:6380?ca=/etc/ca.pem&cert=/etc/me.pem&key=/etc/me.key&server_name=redis.example");
+    assert_eq!(full.tls.ca.as_deref(), Some(Path::new("/etc/ca.pem")));
+    assert_eq!(full.tls.certificate.as_deref(), Some(Path::new("/etc/me.pem")));
+    assert_eq!(full.tls.key.as_deref(), Some(Path::new("/etc/me.key")));
+    assert_eq!(full.tls.server_name.as_deref(), Some("redis.example"));
+
+    assert_eq!(mistake("rediss://host#insecure"), UrlErrorKind::Insecure);
+    assert_eq!(mistake("rediss://host?key=/k.pem"), UrlErrorKind::KeyWithoutCertificate);
+    // Not quietly without TLS.
+    assert!(matches!(mistake("redis://host?ca=/etc/ca.pem"), UrlErrorKind::UnknownParameter { .. }));
+}
+
+#[cfg(not(feature = "tls"))]
+#[test]
+fn a_build_without_tls_says_so() {
+    assert_eq!(mistake("rediss://host"), UrlErrorKind::NoTls);
+}
+
+#[test]
+fn each_mistake_is_named() {
+    assert_eq!(mistake("localhost:6379"), UrlErrorKind::NoScheme);
+    assert_eq!(mistake("http://host"), UrlErrorKind::UnknownScheme("http".into()));
+    assert_eq!(mistake("redis-cluster://host"), UrlErrorKind::UnsupportedScheme("redis-cluster".into()));
+    assert_eq!(mistake("redis://"), UrlErrorKind::NoHost);
+    assert_eq!(mistake("redis://:secret@:6379"), UrlErrorKind::NoHost);
+    assert_eq!(mistake("redis://host:0"), UrlErrorKind::BadPort("0".into()));
+    assert_eq!(mistake("redis://host:65536"), UrlErrorKind::BadPort("65536".into()));
+    assert_eq!(mistake("redis://host/one"), UrlErrorKind::BadDatabase("one".into()));
+    assert_eq!(mistake("redis://u:%ff@host"), UrlErrorKind::BadEncoding);
+    assert_eq!(mistake("redis://host#top"), UrlErrorKind::Fragment);
+    assert_eq!(mistake("redis://host?password=x"), UrlErrorKind::UnknownParameter { known: "role".into() });
+}
+
+#[test]
+fn no_rendering_shows_a_password() {
+    let shown = url("redis://ann:hunter2@host:1/2");
+    assert_eq!(shown.to_string(), "redis://ann:***@host:1/2");
+    assert_eq!(format!("{shown:?}"), "RedisUrl(redis://ann:***@host:1/2)");
+    for text in [
+        "redis://ann:hunter2@host:x",
+        "redis://:hunter2@host/x",
+        "rediss://ann:hunter2@host:x",
+        "ann:hunter2@host",
+        "redis://hunter2@:1",
+        "redis://host?password=hunter2",
+        "redis://ann:hun?ter2@hunter2@host:x",
+        "redis://host?pass=x@hunter2",
+        "redis://ann:hunter2?@host",
+        "redis+unix:///socket?pass=x&hunter2",
+        "redis+unix:///socket?pass=x@hunter2#",
+        "redis+unix://ann:hunter2@/socket",
+    ] {
+        let error = text.parse::<RedisUrl>().unwrap_err();
+        assert!(!format!("{error} {error:?}").contains("hunter2"), "{error}");
+    }
+}

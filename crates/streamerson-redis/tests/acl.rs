@@ -1,0 +1,213 @@
+//! The users of docs/redis.md, made as printed there: what they can do, and that they can do no more.
+
+use std::{fs, time::Duration};
+
+use streamerson_core::{
+    BrokerError, EntryId, EventType, Fields, Name, Reply, SharedBroker, Topic,
+    broker::{Append, GroupStart, Membership, Pending, Range, ReclaimFrom, TrimTo},
+    client::{Client, Request},
+    dead_letter::Reason,
+    group::{Member, MemberConfig, Outcome, Settled},
+};
+use streamerson_redis::RedisBroker;
+use streamerson_test::{RedisServer, RespClient, Value, eventually};
+
+/// A server with the documented users, as (name, password).
+async fn spawn() -> (RedisServer, [(String, String); 2]) {
+    let server = RedisServer::spawn().await;
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/redis.md");
+    let text = fs::read_to_string(path).expect("the document");
+    let mut users = Vec::new();
+    for line in text.lines().filter(|line| line.starts_with("ACL SETUSER ")) {
+        let words: Vec<_> = line.split(' ').collect();
+        let password = words.iter().find_map(|word| word.strip_prefix('>')).expect("a password");
+        users.push((words[2].to_owned(), password.to_owned()));
+        assert_eq!(server.command(&words).await.text(), "OK", "{line}");
+    }
+    (server, users.try_into().expect("two users: a gateway and a worker"))
+}
+
+async fn connect(server: &RedisServer, (user, password): &(String, String)) -> SharedBroker {
+    let url = format!("redis://{user}:{password}@{}?role={user}", server.address());
+    RedisBroker::connect(&url).await.expect("a broker").into()
+}
+
+/// Nothing that the adapter sent was denied, what it can do without included.
+async fn nothing_was_denied(server: &RedisServer) {
+    assert_eq!(server.command(["ACL", "LOG"]).await, Value::Array(Vec::new()));
+}
+
+fn orders() -> Topic {
+    Topic::new("shop:orders").expect("a topic")
+}
+
+fn request(event: &str) -> Request {
+    Request::new(EventType::for_user(event.to_owned()).expect("an event type"), r#"{"id":7}"#)
+}
+
+async fn join(broker: SharedBroker, group: &Name) -> Member {
+    let mut config = MemberConfig::default();
+    config.block = Duration::from_millis(200);
+    Member::join(broker, orders(), group.clone(), config).await.expect("a member")
+}
+
+#[tokio::test]
+async fn requests_are_answered_buried_and_trimmed() {
+    let (server, [gateway, worker]) = spawn().await;
+    let (gateway, worker) = (connect(&server, &gateway).await, connect(&server, &worker).await);
+    let (topic, group) = (orders(), Name::unique());
+    let mut member = join(worker.clone(), &group).await;
+    let stopper = member.stopper();
+    let outbound = topic.outbound();
+    let work = tokio::spawn(async move {
+        while let Some(held) = member.next().await {
+            let message = held.delivery.message.clone();
+            let echo = || Reply::new(message.payload.clone());
+            match message.event.as_str() {
+                "echo" => held.settle(Outcome::Replied(echo())).await,
+                "tell" => {
+                    let outcome = Outcome::Replied(echo());
+                    held.settle(Settled { outcome, emitted: vec![(outbound.clone(), message)] }).await;
+                }
+                _ => {
+                    let error = "no such order".to_owned();
+                    held.settle(Outcome::Dead { reason: Reason::Failed, error, reply: Some(echo()) }).await;
+                }
+            }
+        }
+        member.leave(Duration::from_secs(10)).await
+    });
+
+    let client = Client::new(gateway);
+    for event in ["echo", "tell", "fail"] {
+        let reply = client.request(&topic, request(event)).await.expect("a reply");
+        assert_eq!(&reply.payload[..], br#"{"id":7}"#, "{event}");
+    }
+    let emitted = client.topic(&topic).emit("echo", &1).await.expect("emitted");
+    eventually("all is settled", async || {
+        let groups = worker.groups(&topic.inbound()).await.expect("groups");
+        (groups[0].pending == 0 && groups[0].last_delivered >= emitted.entry).then_some(())
+    })
+    .await;
+    for key in [topic.outbound(), topic.dead()] {
+        let range = Range { key, from: EntryId::ZERO, to: EntryId::MAX, count: 10, newest_first: false };
+        assert_eq!(worker.range(range).await.expect("entries").len(), 1);
+    }
+    worker.trim(&topic.inbound(), TrimTo::Finished).await.expect("trimmed");
+    stopper.stop();
+    assert_eq!(work.await.expect("no panic"), 0);
+
+    // Nobody answers now, and the client may find that out.
+    let alone = client.request(&topic, request("echo").with_timeout(Duration::from_millis(50))).await;
+    alone.map(drop).expect_err("no reply");
+
+    // As after an append of unknown fate, and at the end.
+    let (from, to) = (EntryId::ZERO, EntryId::MAX);
+    let range = Range { key: topic.inbound(), from, to, count: 1, newest_first: true };
+    client.broker().range(range).await.expect("entries");
+    let inbox = topic.inbox(&Name::unique());
+    client.broker().trim(&inbox, TrimTo::Before(EntryId::MAX)).await.expect("trimmed");
+    client.broker().remove(vec![inbox]).await.expect("removed");
+    client.close().await;
+    nothing_was_denied(&server).await;
+}
+
+#[tokio::test]
+async fn deliveries_of_the_dead_are_taken_over() {
+    let (server, [_, worker]) = spawn().await;
+    let worker = connect(&server, &worker).await;
+    let (topic, group) = (orders(), Name::unique());
+    let membership = Membership::new(topic.inbound(), group.clone());
+    worker.create_group(&membership.key, &group, GroupStart::End).await.expect("a group");
+    let mut fields = Fields::default();
+    fields.push("p", "left");
+    let append = Append::new(membership.key.clone(), fields);
+    let appended = worker.append(vec![append.clone(), append]).await;
+    let [first, second] = [0, 1].map(|at| appended[at].as_ref().expect("appended").id.expect("an id"));
+    let held = worker.group_reader(&membership).read(2, Duration::ZERO).await.expect("deliveries");
+    assert_eq!(held.len(), 2);
+    assert_eq!(worker.renew(&membership, vec![first]).await.expect("renewed"), []);
+    worker.hand_back(&membership, vec![first]).await.expect("handed back");
+    // Whose entry is gone becomes a dead letter.
+    server.command(["XDEL", membership.key.as_str(), &second.to_string()]).await;
+
+    let heir = Membership::new(topic.inbound(), group.clone());
+    let lease = Duration::ZERO;
+    let (cursor, dead) = (EntryId::ZERO, topic.dead());
+    let from = ReclaimFrom { membership: heir.clone(), lease, cursor, count: 10, dead: dead.clone() };
+    let reclaimed = worker.reclaim(from).await.expect("reclaimed");
+    assert_eq!((reclaimed.deliveries.len(), &reclaimed.trimmed[..]), (1, &[second][..]));
+    assert_eq!(worker.stream_info(&dead).await.expect("an answer").expect("a stream").len, 1);
+    assert!(worker.leave(&membership).await.expect("left"));
+    let (key, member) = (membership.key, Some(heir.member));
+    let pending = Pending { key, group, member, from: EntryId::ZERO, count: 10 };
+    assert_eq!(worker.pending(pending).await.expect("pending").len(), 1);
+    nothing_was_denied(&server).await;
+}
+
+#[tokio::test]
+async fn they_can_do_no_more() {
+    let (server, users) = spawn().await;
+    server.command(["XADD", "{other:orders}:in", "*", "p", "x"]).await;
+    for (user, password) in &users {
+        let mut client = RespClient::connect(server.address()).await.expect("a connection");
+        assert_eq!(client.command(["AUTH", user, password]).await.expect("an answer").text(), "OK");
+        for line in [
+            "FLUSHALL",
+            "KEYS *",
+            "SCAN 0",
+            "CONFIG GET *",
+            "ACL LIST",
+            "CLIENT LIST",
+            "CLIENT KILL ID 1",
+            "SHUTDOWN",
+            "DEL {shop:orders}:in",
+            "XDEL {shop:orders}:in 1-0",
+            "XGROUP DESTROY {shop:orders}:in orders",
+            "XGROUP SETID {shop:orders}:in orders 0",
+            "GET {shop:orders}:secret",
+            "XADD {shop:orders}:secret * p x",
+            "XADD {other:orders}:in * p x",
+            "XADD {shopping:orders}:in * p x",
+            "XRANGE {other:orders}:in - +",
+            "XREAD STREAMS {shop:orders}:in {other:orders}:in 0 0",
+        ] {
+            let answer = client.command(line.split(' ')).await.expect("an answer");
+            assert!(
+                matches!(&answer, Value::Error(error) if error.starts_with("NOPERM")),
+                "{user}: {line}: {answer:?}"
+            );
+        }
+    }
+    let mut gateway = RespClient::connect(server.address()).await.expect("a connection");
+    gateway.command(["AUTH", &users[0].0, &users[0].1]).await.expect("an answer");
+    for line in [
+        "XREADGROUP GROUP orders me STREAMS {shop:orders}:in >",
+        "XACK {shop:orders}:in orders 1-0",
+        "XADD {shop:orders}:dead * p x",
+        "EVAL return 0",
+        "MULTI",
+    ] {
+        let answer = gateway.command(line.split(' ')).await.expect("an answer");
+        assert!(matches!(&answer, Value::Error(error) if error.starts_with("NOPERM")), "{line}: {answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_denial_names_the_command_and_the_key() {
+    let (server, [gateway, worker]) = spawn().await;
+    let (gateway, worker) = (connect(&server, &gateway).await, connect(&server, &worker).await);
+    let other = Topic::new("other:orders").expect("a topic");
+    let membership = Membership::new(other.inbound(), Name::unique());
+    let cursors = [(other.inbound(), EntryId::ZERO)];
+    let denials: [(&str, BrokerError); 4] = [
+        ("XGROUP CREATE", worker.create_group(&membership.key, &membership.group, GroupStart::End).await.unwrap_err()),
+        ("XREADGROUP", worker.group_reader(&membership).read(1, Duration::ZERO).await.unwrap_err()),
+        ("the renew script", worker.renew(&membership, vec![EntryId::new(1, 0)]).await.unwrap_err()),
+        ("XREAD", gateway.reader().read(&cursors, 1, Duration::ZERO).await.unwrap_err()),
+    ];
+    for (command, error) in denials {
+        assert!(matches!(&error, BrokerError::Refused { code, .. } if &**code == "NOPERM"), "{error}");
+        assert!(error.to_string().contains(&format!("({command} of {{other:orders}}:in)")), "{error}");
+    }
+}

@@ -1,0 +1,68 @@
+//! Tasks of the project: `cargo xtask test | ci | bench`.
+
+#![allow(clippy::print_stderr, reason = "a command line tool talks to a person")]
+
+mod advisories;
+mod cargo;
+mod ci;
+mod licences;
+mod metadata;
+mod redis;
+
+use std::{env, process::ExitCode};
+
+const USAGE: &str = "\
+Tasks of the project
+
+Usage: cargo xtask <task> [arguments]
+
+  test [arguments of cargo test]   all tests and doctests, against a real Redis that is found or installed
+  ci [steps]                       everything that must hold before a change goes in, or some of it
+  bench [arguments of the report]  the load reports, built for release
+
+Redis is $REDIS_SERVER, else `redis-server` on $PATH, else installed by the system's package manager.";
+
+/// What went wrong, for a person to read.
+type Failure = String;
+
+fn main() -> ExitCode {
+    let mut arguments = env::args().skip(1);
+    let task = arguments.next().unwrap_or_default();
+    let rest: Vec<String> = arguments.collect();
+    let outcome = match task.as_str() {
+        "test" => test(&rest),
+        "ci" => ci::run(&rest),
+        "bench" => bench(&rest),
+        "help" | "--help" | "-h" => {
+            eprintln!("{USAGE}");
+            return ExitCode::SUCCESS;
+        }
+        _ => {
+            eprintln!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("\nerror: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs the tests. Further arguments go to `cargo test`; a package among them takes the place of the workspace.
+fn test(arguments: &[String]) -> Result<(), Failure> {
+    let redis = redis::find_or_install()?;
+    let one_package = arguments.iter().any(|argument| argument == "-p" || argument.starts_with("--package"));
+    let scope = if one_package { None } else { Some("--workspace") };
+    let test = ["test", "--all-features"].into_iter().chain(scope).chain(arguments.iter().map(String::as_str));
+    cargo::run(test, &[("REDIS_SERVER", redis.as_os_str())])
+}
+
+/// Runs the load reports, which start servers of their own.
+fn bench(arguments: &[String]) -> Result<(), Failure> {
+    let redis = redis::find_or_install()?;
+    let bench = ["run", "--release", "--package", "streamerson-benches", "--"];
+    cargo::run(bench.into_iter().chain(arguments.iter().map(String::as_str)), &[("REDIS_SERVER", redis.as_os_str())])
+}
