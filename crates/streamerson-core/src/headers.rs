@@ -37,7 +37,7 @@ impl Headers {
     pub const HTTP_QUERY: &'static str = "http.query";
     /// Before the name of a path parameter; the value is percent-decoded.
     pub const HTTP_PARAM_PREFIX: &'static str = "http.param.";
-    /// Before the name of an HTTP header; repeated ones are joined by `, `.
+    /// Before the name of an HTTP header; repeated ones are [joined](crate::http_header::join).
     pub const HTTP_HEADER_PREFIX: &'static str = "http.header.";
 
     /// No headers.

@@ -9,6 +9,7 @@ pub mod dead_letter;
 mod entry;
 pub mod group;
 mod headers;
+pub mod http_header;
 mod message;
 mod name;
 mod problem;

@@ -164,6 +164,8 @@ impl EventType {
     pub const ERROR: Self = Self(ByteString::from_static("error"));
     /// The type that takes a request back.
     pub const CANCEL: Self = Self(ByteString::from_static("cancel"));
+    /// The type of a whole HTTP request. Any consumer may handle it, so it is not reserved.
+    pub const HTTP: Self = Self(ByteString::from_static("http"));
 
     /// Whether the protocol keeps this type for itself.
     #[must_use]
