@@ -153,7 +153,7 @@ async fn a_member_is_seen_for_as_long_as_it_lives() {
 /// A member whose outcomes can't be settled: what its handlers emit does not fit into the broker.
 async fn stuck(scene: &Scene, events: usize) -> Member {
     scene.emit(events).await;
-    scene.member(|config| (config.concurrency, config.unsettled_max) = (2, 3)).await
+    scene.member(|config| (config.concurrency, config.held_max) = (2, 3)).await
 }
 
 fn too_much() -> Settled {
@@ -185,7 +185,7 @@ async fn outcomes_that_cannot_be_settled_are_bounded() {
 async fn a_settle_that_is_dropped_lets_the_delivery_go() {
     let scene = Scene::over(Memory::with_bytes_max(50_000));
     scene.emit(20).await;
-    let mut member = scene.member(|config| (config.concurrency, config.unsettled_max) = (10, 1)).await;
+    let mut member = scene.member(|config| (config.concurrency, config.held_max) = (10, 1)).await;
     let dropped = loop {
         let held = member.next().await.unwrap();
         let entry = held.delivery.entry;

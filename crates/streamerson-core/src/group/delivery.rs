@@ -1,6 +1,6 @@
 //! Deliveries and their outcomes.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use crate::{
     broker::Membership,
@@ -26,9 +26,16 @@ pub struct Delivery {
     pub entry: EntryId,
     /// How often it was delivered, this time included: above 1 after a member died while it held it.
     pub count: u32,
+    /// How many attempts of handlers at it have failed so far.
+    pub failures: u32,
 }
 
 impl Delivery {
+    /// The failures that a message from the schedule says it had.
+    pub(super) fn failures_of(message: &Message) -> u32 {
+        message.headers.get(Headers::ATTEMPT).and_then(|attempts| attempts.parse().ok()).unwrap_or(0)
+    }
+
     /// Whether the message's deadline has passed at this time of the broker's clock.
     ///
     /// Clocks that are kept by asking the broker differ a little, so 100 ms are allowed.
@@ -51,6 +58,14 @@ pub enum Outcome {
     Replied(Reply),
     /// Handled; nothing to say.
     Done,
+    /// Failed, and to be delivered once more after a while: to this member, which holds it until then, or by the
+    /// schedule. What was emitted is dropped.
+    Retried {
+        /// How long until then.
+        after: Duration,
+        /// What went wrong.
+        error: String,
+    },
     /// Its deadline passed before a handler began.
     Expired,
     /// Failed for good.

@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, btree_map::Entry as Slot},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -14,13 +14,14 @@ use tokio::{
     time::Instant,
 };
 
-use super::{Delivery, Settled};
+use super::{
+    Delivery, Outcome, Settled,
+    dispatch::{Dispatch, Turn},
+};
 use crate::{
     entry::{EntryId, Fields},
-    headers::Headers,
     message::Message,
     name::MessageId,
-    topic::StreamKey,
 };
 
 /// A delivery that is this process's to end.
@@ -34,7 +35,7 @@ pub struct Held {
     pub delivery: Arc<Delivery>,
     pub(super) state: Arc<HeldState>,
     pub(super) settle: mpsc::Sender<Ended>,
-    pub(super) holdings: Arc<Holdings>,
+    pub(super) dispatch: Arc<Dispatch>,
     pub(super) permit: Option<OwnedSemaphorePermit>,
     /// Whether it counts as being handled.
     pub(super) active: bool,
@@ -46,24 +47,23 @@ pub struct Held {
 #[derive(Debug)]
 pub(super) struct Ended {
     pub(super) entry: EntryId,
-    /// Whose message it is and where its reply goes; none for an event, and for what is no message at all.
-    pub(super) asked: Option<(MessageId, StreamKey)>,
-    /// How often a handler failed before.
-    pub(super) attempts: u32,
+    /// None for what is no message at all.
+    pub(super) delivery: Option<Arc<Delivery>>,
     pub(super) state: Arc<HeldState>,
     pub(super) settled: Settled,
+    /// Whether whoever asked is told nothing, since another group does that.
+    pub(super) silent: bool,
 }
 
 impl Ended {
-    pub(super) fn new(delivery: &Delivery, state: &Arc<HeldState>, settled: Settled) -> Self {
-        let Message { id, inbox, headers, .. } = &delivery.message;
-        Self {
-            entry: delivery.entry,
-            asked: inbox.as_ref().map(|inbox| (id.clone(), delivery.topic.inbox(inbox))),
-            attempts: headers.get(Headers::ATTEMPT).and_then(|attempts| attempts.parse().ok()).unwrap_or(0),
-            state: Arc::clone(state),
-            settled,
-        }
+    pub(super) fn new(delivery: &Arc<Delivery>, state: &Arc<HeldState>, settled: Settled) -> Self {
+        let (delivery, state) = (Arc::clone(delivery), Arc::clone(state));
+        Self { entry: delivery.entry, delivery: Some(delivery), state, settled, silent: false }
+    }
+
+    /// The end of what is no message.
+    pub(super) fn malformed(entry: EntryId, state: Arc<HeldState>, outcome: Outcome) -> Self {
+        Self { entry, delivery: None, state, settled: outcome.into(), silent: false }
     }
 }
 
@@ -91,7 +91,7 @@ impl Held {
     pub fn hand_back(mut self) {
         self.open = false;
         self.release();
-        self.holdings.hand_back(self.delivery.entry, &self.state);
+        self.dispatch.hand_back(self.delivery.entry, &self.state);
     }
 
     /// Whether the lease was lost: another member may be handling the same message, and what comes of this handling is
@@ -99,6 +99,12 @@ impl Held {
     #[must_use]
     pub fn is_lost(&self) -> bool {
         self.state.is_lost()
+    }
+
+    /// Whether whoever asked has gone: a handler need not begin, and one that has may stop.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.state.is_cancelled()
     }
 
     /// A handle on the lease that can be kept apart from the delivery.
@@ -120,7 +126,7 @@ impl Held {
     fn release(&mut self) {
         self.permit = None;
         if std::mem::take(&mut self.active) {
-            self.holdings.ended();
+            self.dispatch.holdings.ended();
         }
     }
 }
@@ -129,12 +135,12 @@ impl Drop for Held {
     fn drop(&mut self) {
         self.release();
         if self.open {
-            self.holdings.forget(self.delivery.entry, &self.state);
+            self.dispatch.forget(self.delivery.entry, &self.state);
         }
     }
 }
 
-/// The lease of one delivery.
+/// The lease of one delivery, and what is heard meanwhile.
 #[derive(Debug, Clone)]
 pub struct Lease(Arc<HeldState>);
 
@@ -147,7 +153,18 @@ impl Lease {
 
     /// Waits until it is lost, for ever if it is not.
     pub async fn lost(&self) {
-        self.0.lost().await;
+        self.0.until(HeldState::is_lost).await;
+    }
+
+    /// Whether whoever asked has gone.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.0.is_cancelled()
+    }
+
+    /// Waits until whoever asked has gone, for ever if nobody says so.
+    pub async fn cancelled(&self) {
+        self.0.until(HeldState::is_cancelled).await;
     }
 }
 
@@ -161,7 +178,13 @@ pub(super) struct HeldState {
     /// Nobody works on it any more, and it waits to be settled or is.
     pub(super) ended: AtomicBool,
     lost: AtomicBool,
-    on_lost: Notify,
+    cancelled: AtomicBool,
+    /// One of the two has come true.
+    on_change: Notify,
+    /// The message, once it is known to be one.
+    pub(super) id: OnceLock<MessageId>,
+    /// What it occupies, if it can't run beside all others.
+    pub(super) turn: OnceLock<Turn>,
 }
 
 impl HeldState {
@@ -171,7 +194,10 @@ impl HeldState {
             renewed: Mutex::new(since),
             ended: AtomicBool::new(false),
             lost: AtomicBool::new(false),
-            on_lost: Notify::new(),
+            cancelled: AtomicBool::new(false),
+            on_change: Notify::new(),
+            id: OnceLock::new(),
+            turn: OnceLock::new(),
         }
     }
 
@@ -194,33 +220,47 @@ impl HeldState {
         self.renewed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn is_lost(&self) -> bool {
+    pub(super) fn is_lost(&self) -> bool {
         self.lost.load(Ordering::Acquire)
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Acquire)
     }
 
     fn lose(&self) {
         self.lost.store(true, Ordering::Release);
-        self.on_lost.notify_waiters();
+        self.on_change.notify_waiters();
     }
 
-    async fn lost(&self) {
-        let notified = self.on_lost.notified();
-        let mut notified = std::pin::pin!(notified);
-        // Registered before the look, so that a loss in between is not missed.
-        notified.as_mut().enable();
-        if !self.is_lost() {
-            notified.await;
+    fn cancel(&self) {
+        self.cancelled.store(true, Ordering::Release);
+        self.on_change.notify_waiters();
+    }
+
+    async fn until(&self, is_so: fn(&Self) -> bool) {
+        loop {
+            let change = self.on_change.notified();
+            let mut change = std::pin::pin!(change);
+            // Registered before the look, so that a change in between is not missed.
+            change.as_mut().enable();
+            if is_so(self) {
+                return;
+            }
+            change.await;
         }
     }
 }
 
-/// Everything that a member holds: waiting to be handed out, being handled, or waiting to be settled.
+/// Everything that a member holds: waiting for its turn, being handled, or waiting to be settled.
 #[derive(Debug, Default)]
 pub(super) struct Holdings {
     // One short lock for all: each touches a few map nodes and never awaits.
     inner: Mutex<Inner>,
     /// Something was let go, so there may be room for more.
     pub(super) freed: Notify,
+    /// The same, for whoever waits until little is held.
+    pub(super) shrunk: Notify,
     /// Something is to be handed back.
     pub(super) given_up: Notify,
 }
@@ -228,7 +268,7 @@ pub(super) struct Holdings {
 #[derive(Debug, Default)]
 struct Inner {
     held: BTreeMap<EntryId, Arc<HeldState>>,
-    /// How many of them nobody has ended yet, lost ones that are still being handled included.
+    /// How many of them are handed out, or on the way to whoever handles them; lost ones included.
     active: usize,
     handed_back: Vec<EntryId>,
     /// The highest entry that was settled.
@@ -244,11 +284,11 @@ impl Holdings {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How many more deliveries may be taken, so that at most `active_max` wait or are being handled, and the outcomes
-    /// of at most `unsettled_max` more wait to be settled.
-    pub(super) fn room(&self, active_max: usize, unsettled_max: usize) -> usize {
+    /// How many more deliveries may be taken, so that at most `active_max` are being handled, and at most `held_max` more
+    /// wait for something.
+    pub(super) fn room(&self, active_max: usize, held_max: usize) -> usize {
         let inner = self.lock();
-        let all_max = active_max.saturating_add(unsettled_max);
+        let all_max = active_max.saturating_add(held_max);
         active_max.saturating_sub(inner.active).min(all_max.saturating_sub(inner.held.len()))
     }
 
@@ -270,8 +310,19 @@ impl Holdings {
         }
         let state = Arc::new(HeldState::new(fields, since));
         inner.held.insert(id, Arc::clone(&state));
-        inner.active += 1;
         Some(state)
+    }
+
+    /// A delivery is on its way to whoever handles it.
+    pub(super) fn begin(&self) {
+        self.lock().active += 1;
+    }
+
+    /// Notes that whoever sent these requests has gone; answers how many of them are held here.
+    pub(super) fn cancel(&self, id: &MessageId) -> usize {
+        let inner = self.lock();
+        let of_request = inner.held.values().filter(|held| held.id.get() == Some(id));
+        of_request.map(|held| held.cancel()).count()
     }
 
     /// Keeps of these what is still held, and so to be settled.
@@ -298,13 +349,18 @@ impl Holdings {
             }
         }
         drop(inner);
-        self.freed.notify_one();
+        self.shrunk();
     }
 
     /// The delivery is no longer renewed.
     pub(super) fn forget(&self, id: EntryId, state: &Arc<HeldState>) {
         self.lock().remove(id, state);
+        self.shrunk();
+    }
+
+    fn shrunk(&self) {
         self.freed.notify_one();
+        self.shrunk.notify_waiters();
     }
 
     pub(super) fn hand_back(&self, id: EntryId, state: &Arc<HeldState>) {
@@ -314,6 +370,7 @@ impl Holdings {
         }
         drop(inner);
         self.given_up.notify_one();
+        self.shrunk();
     }
 
     /// What was given up since the last look.
@@ -351,6 +408,8 @@ impl Holdings {
                 held.renew(since);
             }
         }
+        drop(inner);
+        self.shrunk();
         at_work
     }
 

@@ -11,11 +11,14 @@ use tracing::{debug, info, warn};
 use super::{member::Shared, taker::Take};
 use crate::{
     broker::{BrokerError, Membership, Pending, ReclaimFrom, TrimTo},
+    dead_letter::DEAD_ENTRIES_MAX,
     entry::EntryId,
 };
 
 /// How often abandoned deliveries are looked for and finished entries trimmed.
 const RECLAIM_EVERY: Duration = Duration::from_secs(1);
+/// Calls in a row that take over while there is no place for suspects, at most.
+const FRUITLESS_MAX: u32 = 4;
 /// Deliveries taken over in one call, at most.
 const RECLAIM_MAX: usize = 100;
 /// Settled deliveries after which finished entries are trimmed out of turn.
@@ -39,18 +42,18 @@ pub(super) async fn renew(shared: Arc<Shared>) {
             // First: a member that is dropped is a crash, and what its handlers give up then waits for its lease.
             biased;
             () = shared.gone.cancelled() => return,
-            () = shared.holdings.given_up.notified() => {
+            () = shared.holdings().given_up.notified() => {
                 hand_back(&shared).await;
                 continue;
             }
             _ = ticks.tick() => {}
         }
         // Also when nothing is held: then it is the sign of life alone.
-        let ids = shared.holdings.ids();
+        let ids = shared.holdings().ids();
         let since = Instant::now();
         match shared.broker.renew(&shared.membership, ids.clone()).await {
             Ok(lost) => {
-                let lost = shared.holdings.renewed(&ids, &lost, since);
+                let lost = shared.holdings().renewed(&ids, &lost, since);
                 if lost > 0 {
                     warn!(member = ?shared.membership, lost, "leases lost: others have these deliveries");
                 }
@@ -74,19 +77,19 @@ async fn try_learn_finished(shared: &Shared, own: u64) -> Result<(), BrokerError
     // A group that is gone is about to be made again, where it was by what is known so far.
     let Some(info) = groups.into_iter().find(|info| info.name == *group) else { return Ok(()) };
     if info.members <= own {
-        shared.holdings.learn(None);
+        shared.holdings().learn(None);
         return Ok(());
     }
     // Asked after the other question: what was delivered in between lies above either answer.
     let lowest = Pending { key: key.clone(), group: group.clone(), member: None, from: EntryId::ZERO, count: 1 };
     let lowest = shared.broker.pending(lowest).await?;
-    shared.holdings.learn(Some(lowest.first().map_or(info.last_delivered, |lowest| lowest.id.previous())));
+    shared.holdings().learn(Some(lowest.first().map_or(info.last_delivered, |lowest| lowest.id.previous())));
     Ok(())
 }
 
 /// Gives what never started to whoever reclaims next.
 pub(super) async fn hand_back(shared: &Shared) {
-    let handed_back = shared.holdings.take_handed_back();
+    let handed_back = shared.holdings().take_handed_back();
     if handed_back.is_empty() {
         return;
     }
@@ -107,6 +110,7 @@ pub(super) async fn reclaim_and_trim(take: Take) {
             // A call that is under way is not dropped: it may be about to bring deliveries.
             () = shared.stopped.cancelled() => return,
             () = shared.trim_soon.notified() => trim(shared).await,
+            () = shared.dispatch.hungry.notified() => cursor = reclaim(&take, cursor).await,
             _ = ticks.tick() => {
                 cursor = reclaim(&take, cursor).await;
                 trim(shared).await;
@@ -118,7 +122,11 @@ pub(super) async fn reclaim_and_trim(take: Take) {
 /// Takes over what nobody renewed, as far as there is room; answers where to go on.
 async fn reclaim(take: &Take, mut cursor: EntryId) -> EntryId {
     let shared = &take.shared;
-    loop {
+    // What members died of is given back where there is no place for it, so a long list of it is not walked in one go.
+    let mut fruitless = 0;
+    while fruitless < FRUITLESS_MAX {
+        // Closed while a delivery has to be alone here.
+        let Ok(_open) = shared.gate.try_read() else { return cursor };
         let room = shared.room().min(RECLAIM_MAX);
         if room == 0 || shared.stopped.is_cancelled() {
             return cursor;
@@ -129,7 +137,9 @@ async fn reclaim(take: &Take, mut cursor: EntryId) -> EntryId {
         if cursor == EntryId::ZERO || found == 0 {
             return cursor;
         }
+        fruitless += u32::from(shared.dispatch.is_full());
     }
+    cursor
 }
 
 /// One step of it: where to go on, and how much was found.
@@ -142,6 +152,7 @@ async fn reclaim_some(take: &Take, cursor: EntryId, count: usize) -> Option<(Ent
         cursor,
         count,
         dead: shared.dead.clone(),
+        dead_entries_max: DEAD_ENTRIES_MAX,
     };
     match shared.broker.reclaim(from).await {
         Ok(reclaimed) => {

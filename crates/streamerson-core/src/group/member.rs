@@ -4,7 +4,7 @@ use std::{
     fmt,
     pin::Pin,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     task::{Context, Poll},
@@ -13,7 +13,7 @@ use std::{
 
 use futures_core::Stream;
 use tokio::{
-    sync::{Notify, Semaphore, mpsc},
+    sync::{Notify, RwLock, Semaphore, mpsc},
     task::JoinHandle,
     time::Instant,
 };
@@ -21,12 +21,14 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{debug, info, warn};
 
 use super::{
+    dispatch::{self, Dispatch, Taken},
     held::{Ended, Held, HeldState, Holdings},
-    keeper, settler,
-    taker::{self, Taken},
+    keeper,
+    order::OrderedBy,
+    settler, taker,
 };
 use crate::{
-    broker::{BrokerError, GroupStart, Membership, SharedBroker},
+    broker::{BrokerError, GroupStart, Membership, ReadWaker, SharedBroker},
     entry::EntryId,
     name::Name,
     topic::{StreamKey, Topic},
@@ -43,13 +45,21 @@ pub struct MemberConfig {
     pub block: Duration,
     /// Deliveries handed out at the same time; 256. No more are taken than can be handed out.
     pub concurrency: usize,
-    /// Ended deliveries that may wait to be settled, at most; 4,096. At more, ending one waits.
-    pub unsettled_max: usize,
+    /// Deliveries held beyond those that are being handled, at most; 4,096: they wait to be settled, for another attempt,
+    /// or for an earlier one with their key. At more, no more are taken, and ending one waits.
+    pub held_max: usize,
     /// Longest payload, in bytes; 1 MiB. A longer one is malformed.
     pub payload_bytes_max: usize,
     /// How often a message is delivered, at most; 5. A member that dies, not a handler that fails, makes it more than
     /// one; past it the message is dead-lettered as abandoned.
+    ///
+    /// From the third such delivery on (or the last but one, where fewer are allowed) a message is handled with
+    /// precautions: first beside no other that members died of, then alone, so that none is given up for what another
+    /// did to its member.
     pub deliveries_max: u32,
+    /// What orders deliveries, if anything: those with equal keys are handled one after the other, in the order of the
+    /// stream, further attempts included.
+    pub ordered_by: Option<OrderedBy>,
     /// Where the group starts if it does not exist: with everything that the stream holds.
     pub start: GroupStart,
 }
@@ -60,9 +70,10 @@ impl Default for MemberConfig {
             lease: Duration::from_secs(30),
             block: Duration::from_secs(2),
             concurrency: 256,
-            unsettled_max: 4096,
+            held_max: 4096,
             payload_bytes_max: crate::wire::PAYLOAD_BYTES_MAX,
             deliveries_max: 5,
+            ordered_by: None,
             start: GroupStart::After(EntryId::ZERO),
         }
     }
@@ -86,6 +97,7 @@ pub struct Member {
     reclaimer: JoinHandle<()>,
     renewer: JoinHandle<()>,
     settler: JoinHandle<()>,
+    dispatcher: JoinHandle<()>,
     _gone: DropGuard,
 }
 
@@ -98,7 +110,11 @@ pub(super) struct Shared {
     pub(super) dead: StreamKey,
     pub(super) wire: Wire,
     pub(super) config: MemberConfig,
-    pub(super) holdings: Arc<Holdings>,
+    pub(super) dispatch: Arc<Dispatch>,
+    /// Open for reads and take-overs; closed while a delivery has to be alone here.
+    pub(super) gate: RwLock<()>,
+    /// Ends the read that waits for deliveries.
+    pub(super) reader: OnceLock<ReadWaker>,
     /// Deliveries settled, ever.
     pub(super) settled_count: AtomicU64,
     /// Deliveries handed back, ever.
@@ -113,9 +129,13 @@ pub(super) struct Shared {
 }
 
 impl Shared {
+    pub(super) fn holdings(&self) -> &Holdings {
+        &self.dispatch.holdings
+    }
+
     /// Notes that these are settled, except for the lost ones.
     pub(super) fn settled(&self, held: &[(EntryId, Arc<HeldState>)], lost: &[EntryId]) {
-        self.holdings.settled(held, lost);
+        self.dispatch.settled(held, lost);
         let settled = held.len() - lost.len().min(held.len());
         self.settled_count.fetch_add(settled as u64, Ordering::Relaxed);
         if self.untrimmed.fetch_add(settled, Ordering::Relaxed) + settled >= keeper::UNTRIMMED_MAX {
@@ -125,7 +145,7 @@ impl Shared {
 
     /// How many more deliveries this member can take.
     pub(super) fn room(&self) -> usize {
-        self.holdings.room(self.config.concurrency, self.config.unsettled_max)
+        self.holdings().room(self.config.concurrency, self.config.held_max)
     }
 
     /// Makes the group again after it went: by a flush, an eviction, a failover or somebody's hand.
@@ -133,7 +153,7 @@ impl Shared {
         let Membership { key, group, .. } = &*self.membership;
         let made = async {
             let last = self.broker.stream_info(key).await?.map_or(EntryId::ZERO, |info| info.last);
-            let after = self.holdings.restart_after();
+            let after = self.holdings().restart_after();
             // A stream that has not come so far is a new one, and all that it holds is new.
             let after = if after > last { EntryId::ZERO } else { after };
             let is_new = self.broker.create_group(key, group, GroupStart::After(after)).await?;
@@ -179,7 +199,7 @@ impl Member {
     ) -> Result<Self, BrokerError> {
         let broker = broker.into();
         let concurrency = config.concurrency.clamp(1, Semaphore::MAX_PERMITS);
-        let config = MemberConfig { concurrency, unsettled_max: config.unsettled_max.max(1), ..config };
+        let config = MemberConfig { concurrency, held_max: config.held_max.max(1), ..config };
         let membership = Arc::new(Membership::new(topic.inbound(), group));
         if broker.create_group(&membership.key, &membership.group, config.start).await? {
             debug!(%topic, group = %membership.group, "group made");
@@ -188,7 +208,9 @@ impl Member {
         let shared = Arc::new(Shared {
             dead: topic.dead(),
             wire: Wire { payload_bytes_max: config.payload_bytes_max },
-            holdings: Arc::default(),
+            dispatch: Arc::new(Dispatch::new()),
+            gate: RwLock::new(()),
+            reader: OnceLock::new(),
             settled_count: AtomicU64::new(0),
             handed_back_count: AtomicUsize::new(0),
             untrimmed: AtomicUsize::new(0),
@@ -205,13 +227,15 @@ impl Member {
         // Bounded by what the member may hold, so it needs no bound of its own. A read that waits has asked for as many
         // as there was room for; what is taken over meanwhile comes on top, so that is up to twice the concurrency.
         let (hand_over, taken) = mpsc::unbounded_channel();
-        let (settle, ended) = mpsc::channel(shared.config.unsettled_max);
-        let take = taker::Take { shared: Arc::clone(&shared), hand_over, settle: settle.clone() };
+        let (settle, ended) = mpsc::channel(shared.config.held_max);
+        shared.dispatch.connect(hand_over.downgrade());
+        let take = taker::Take { shared: Arc::clone(&shared), _hand_over: hand_over, settle: settle.clone() };
         Ok(Self {
             taker: tokio::spawn(taker::take_new(take.clone())),
             reclaimer: tokio::spawn(keeper::reclaim_and_trim(take)),
             renewer: tokio::spawn(keeper::renew(Arc::clone(&shared))),
             settler: tokio::spawn(settler::settle_all(Arc::clone(&shared), ended)),
+            dispatcher: tokio::spawn(dispatch::keep(Arc::clone(&shared))),
             permits: tokio_util::sync::PollSemaphore::new(Arc::new(Semaphore::new(concurrency))),
             permit: None,
             shared,
@@ -262,7 +286,7 @@ impl Member {
                 delivery: taken.delivery,
                 state: taken.state,
                 settle: self.settle.clone(),
-                holdings: Arc::clone(&self.shared.holdings),
+                dispatch: Arc::clone(&self.shared.dispatch),
                 permit: self.permit.take(),
                 active: true,
                 open: true,
@@ -284,16 +308,19 @@ impl Member {
         // Never cut short: a read that is dropped may strand what it was about to bring. Both end by themselves.
         _ = (&mut self.taker).await;
         _ = (&mut self.reclaimer).await;
+        _ = (&mut self.dispatcher).await;
         self.taken.close();
-        while let Ok(taken) = self.taken.try_recv() {
-            self.shared.holdings.hand_back(taken.delivery.entry, &taken.state);
+        self.shared.dispatch.give_back_unstarted();
+        let queued = std::iter::from_fn(|| self.taken.try_recv().ok());
+        for taken in queued.chain(self.shared.dispatch.take_waiting()) {
+            self.shared.dispatch.hand_back(taken.delivery.entry, &taken.state);
         }
         let Self { shared, settle, mut settler, renewer, _gone: gone, .. } = self;
         // The settler ends when nobody can send it anything more. Until then leases are renewed.
         drop(settle);
         if tokio::time::timeout_at(deadline, &mut settler).await.is_err() {
             settler.abort();
-            warn!(member = ?shared.membership, unsettled = shared.holdings.unsettled(), "left before all was settled");
+            warn!(member = ?shared.membership, unsettled = shared.holdings().unsettled(), "left before all was settled");
         }
         // The renewer may be handing something back just now, so it is waited for. Its calls are bounded.
         drop(gone);

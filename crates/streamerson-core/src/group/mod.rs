@@ -3,9 +3,11 @@
 //! [`Member`] is the whole of it for a user: a stream of [`Held`] deliveries, each ended with an [`Outcome`].
 
 mod delivery;
+mod dispatch;
 mod held;
 mod keeper;
 mod member;
+mod order;
 mod settler;
 mod taker;
 
@@ -13,4 +15,5 @@ pub use self::{
     delivery::{Delivery, Outcome, Settled},
     held::{Held, Lease},
     member::{Member, MemberConfig, Stopper},
+    order::{LaneKey, OrderedBy},
 };

@@ -1,20 +1,22 @@
 //! Settling: outcomes that queue while a batch is under way go next, as one batch.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 use tracing::{debug, warn};
 
 use super::{
-    Outcome, Settled,
+    Delivery, Outcome, Settled,
+    dispatch::Taken,
     held::{Ended, HeldState},
     member::Shared,
 };
 use crate::{
-    broker::{Append, BrokerError, Fence, ReplyAppend, Settlement},
-    dead_letter::{DEAD_ENTRIES_MAX, DeadLetter, Reason},
+    broker::{Append, BrokerError, DeadAppend, Fence, ReplyAppend, Settlement},
+    dead_letter::{DeadLetter, Reason},
     entry::EntryId,
+    name::Name,
     problem::Problem,
     produce,
     reply::Reply,
@@ -53,7 +55,11 @@ async fn settle_until_closed(shared: &Shared, mut ended: mpsc::Receiver<Ended>) 
 }
 
 async fn settle_batch(shared: &Shared, mut ended: Vec<Ended>) {
-    shared.holdings.retain_held(&mut ended);
+    shared.holdings().retain_held(&mut ended);
+    ended.retain(|ended| !shared.holds_for_retry(ended));
+    if ended.is_empty() {
+        return;
+    }
     let half_lease = shared.config.lease / 2;
     let fresh = ended.iter().all(|ended| ended.state.is_fresh(half_lease));
     let fence = if fresh { Fence::Renewed } else { Fence::Check };
@@ -74,7 +80,7 @@ async fn settle_batch(shared: &Shared, mut ended: Vec<Ended>) {
 /// Nothing to be done here: the entry stays pending, and whoever gets it next tries again.
 fn give_up(shared: &Shared, entry: EntryId, state: &Arc<HeldState>, error: &BrokerError) {
     warn!(member = ?shared.membership, %entry, %error, "cannot be settled; the message will be delivered again");
-    shared.holdings.forget(entry, state);
+    shared.dispatch.forget(entry, state);
 }
 
 /// Settles deliveries in one step, through outages and lost groups. What it fails with is for good.
@@ -86,7 +92,8 @@ async fn settle(
 ) -> Result<(), BrokerError> {
     loop {
         match shared.broker.settle(&shared.membership, batch, fence).await {
-            Ok(lost) => {
+            Ok(settled) => {
+                let lost = settled.lost;
                 if !lost.is_empty() {
                     debug!(member = ?shared.membership, lost = lost.len(), "settled before, or others have them");
                 }
@@ -115,7 +122,7 @@ fn settlement(shared: &Shared, mut ended: Ended) -> Settlement {
     build(shared, &ended, settled).unwrap_or_else(|too_large| {
         let detail = "the handler's answer is larger than allowed";
         let problem = Problem::new(http::StatusCode::BAD_GATEWAY).with_detail(detail);
-        let reply = ended.asked.as_ref().map(|(id, _)| problem.with("id", id.as_str()).into());
+        let reply = asked(&ended).map(|(delivery, _)| problem.with("id", delivery.message.id.as_str()).into());
         let outcome = Outcome::Dead { reason: Reason::Failed, error: format!("{detail}: {too_large}"), reply };
         // A problem document of this size fits any bound.
         build(shared, &ended, outcome.into()).unwrap_or_else(|_| Settlement::done(ended.entry))
@@ -127,35 +134,55 @@ fn build(shared: &Shared, ended: &Ended, settled: Settled) -> Result<Settlement,
         Outcome::Replied(reply) => (Some(reply), None),
         // Whoever waits is told that there is nothing to tell.
         Outcome::Done => (Some(Reply::new("")), None),
-        Outcome::Expired => (None, None),
+        Outcome::Expired | Outcome::Retried { .. } => (None, None),
         Outcome::Dead { reason, error, reply } => {
             let letter = shared.dead_letter(reason, &error, ended.entry).with_attempts(attempts(ended, reason));
-            let append = Append::new(shared.dead.clone(), letter.fields(&ended.state.fields));
-            (reply, Some(Append { entries_max: Some(DEAD_ENTRIES_MAX), ..append }))
+            (reply, Some(DeadAppend::new(shared.dead.clone(), letter.fields(&ended.state.fields))))
         }
     };
     let emitted = settled.emitted.into_iter();
     let emitted = emitted.map(|(key, message)| Ok(Append::new(key, shared.wire.encode(&message)?)));
     Ok(Settlement {
         id: ended.entry,
-        reply: match (reply, &ended.asked) {
-            (Some(reply), Some((id, inbox))) => {
-                let fields = shared.wire.encode(&reply.into_message(id.clone()))?;
-                Some(ReplyAppend { key: inbox.clone(), fields })
+        reply: match (reply, asked(ended)) {
+            (Some(reply), Some((delivery, inbox))) => {
+                let fields = shared.wire.encode(&reply.into_message(delivery.message.id.clone()))?;
+                Some(ReplyAppend { key: delivery.topic.inbox(inbox), fields })
             }
             _ => None,
         },
         emitted: emitted.collect::<Result<_, _>>()?,
         dead,
+        later: None,
     })
+}
+
+/// Who is to be answered, and where.
+fn asked(ended: &Ended) -> Option<(&Delivery, &Name)> {
+    let delivery = ended.delivery.as_deref().filter(|_| !ended.silent)?;
+    Some((delivery, delivery.message.inbox.as_ref()?))
 }
 
 /// How often a handler ran: what earlier attempts noted, and this one where it came to that.
 fn attempts(ended: &Ended, reason: Reason) -> u32 {
-    ended.attempts.saturating_add(u32::from(matches!(reason, Reason::Failed | Reason::Panicked)))
+    let failures = ended.delivery.as_ref().map_or(0, |delivery| delivery.failures);
+    failures.saturating_add(u32::from(matches!(reason, Reason::Failed | Reason::Panicked)))
 }
 
 impl Shared {
+    /// Keeps a delivery for another attempt, if that is how it ended and this member may hold it for so long.
+    fn holds_for_retry(&self, ended: &Ended) -> bool {
+        let Outcome::Retried { after, error } = &ended.settled.outcome else { return false };
+        let Some(delivery) = &ended.delivery else { return false };
+        let Delivery { message, entry, .. } = &**delivery;
+        let delivery = Delivery { failures: delivery.failures.saturating_add(1), ..Delivery::clone(delivery) };
+        debug!(event = %message.event, id = %message.id, %entry, ?after, error, "another attempt will follow");
+        ended.state.ended.store(false, Ordering::Release);
+        let taken = Taken { delivery: Arc::new(delivery), state: Arc::clone(&ended.state) };
+        self.dispatch.retry(taken, Instant::now() + *after);
+        true
+    }
+
     fn dead_letter(&self, reason: Reason, error: &str, entry: EntryId) -> DeadLetter {
         let (group, member) = (self.membership.group.clone(), self.membership.member.clone());
         DeadLetter::new(reason, error, group, member, entry).at(self.broker.now())

@@ -9,15 +9,12 @@ use http::StatusCode;
 use tokio::{sync::mpsc, time::Instant};
 use tracing::{debug, info, warn};
 
-use super::{
-    Delivery, Outcome,
-    held::{Ended, HeldState},
-    member::Shared,
-};
+use super::{Delivery, Outcome, dispatch::Taken, held::Ended, member::Shared};
 use crate::{
     broker::{BrokerError, Delivered, Membership, Pending},
     dead_letter::Reason,
     entry::{Entry, EntryId},
+    name::{EventType, MessageId},
     problem::Problem,
     produce,
 };
@@ -27,18 +24,12 @@ const READ_MAX: usize = 1000;
 /// The longest pause between two attempts at something that keeps failing.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
-/// A delivery that waits to be handed out.
-#[derive(Debug)]
-pub(super) struct Taken {
-    pub(super) delivery: Arc<Delivery>,
-    pub(super) state: Arc<HeldState>,
-}
-
 /// Where deliveries go that were taken: to whoever handles them, or straight to be settled.
 #[derive(Clone)]
 pub(super) struct Take {
     pub(super) shared: Arc<Shared>,
-    pub(super) hand_over: mpsc::UnboundedSender<Taken>,
+    /// Held for as long as more may come; see [`Dispatch`](super::dispatch::Dispatch).
+    pub(super) _hand_over: mpsc::UnboundedSender<Taken>,
     pub(super) settle: mpsc::Sender<Ended>,
 }
 
@@ -49,35 +40,50 @@ impl Take {
         let Delivered { entry, count } = delivered;
         let shared = &self.shared;
         let Entry { id: entry, fields } = entry;
-        let Some(state) = shared.holdings.take(entry, fields, since) else { return };
+        let Some(state) = shared.holdings().take(entry, fields, since) else { return };
         let message = match shared.wire.decode(&state.fields) {
             Ok(message) => message,
             Err(error) => {
                 warn!(key = %shared.membership.key, %entry, %error, "malformed entry dead-lettered");
                 let outcome = Outcome::Dead { reason: Reason::Malformed, error: error.to_string(), reply: None };
-                return self.end(Ended { entry, asked: None, attempts: 0, state, settled: outcome.into() }).await;
+                return self.end(Ended::malformed(entry, state, outcome)).await;
             }
         };
-        let delivery =
-            Delivery { message, topic: shared.topic.clone(), membership: Arc::clone(&shared.membership), entry, count };
+        let delivery = Arc::new(Delivery {
+            failures: Delivery::failures_of(&message),
+            message,
+            topic: shared.topic.clone(),
+            membership: Arc::clone(&shared.membership),
+            entry,
+            count,
+        });
         let outcome = if delivery.is_for_others() {
             // Not even answered: the group that it is meant for does that.
-            return self.end(Ended { asked: None, ..Ended::new(&delivery, &state, Outcome::Done.into()) }).await;
+            return self.end(Ended { silent: true, ..Ended::new(&delivery, &state, Outcome::Done.into()) }).await;
+        } else if delivery.message.event == EventType::CANCEL {
+            self.cancel(&delivery.message.id);
+            Outcome::Done
         } else if delivery.is_expired(shared.broker.now()) {
             Outcome::Expired
         } else if count > shared.config.deliveries_max {
             abandoned(&delivery)
         } else {
-            // The receiver is gone only when the member is, and then the lease takes care of it.
-            _ = self.hand_over.send(Taken { delivery: Arc::new(delivery), state });
-            return;
+            if delivery.message.inbox.is_some() {
+                _ = state.id.set(delivery.message.id.clone());
+            }
+            return shared.dispatch.arrive(&shared.config, Taken { delivery, state });
         };
         self.end(Ended::new(&delivery, &state, outcome.into())).await;
     }
 
+    /// Whoever sent this request has gone.
+    fn cancel(&self, id: &MessageId) {
+        let found = self.shared.holdings().cancel(id);
+        debug!(member = ?self.shared.membership, %id, found, "a caller has gone");
+    }
+
     async fn end(&self, ended: Ended) {
         let shared = &self.shared;
-        shared.holdings.ended();
         let (entry, state) = (ended.entry, Arc::clone(&ended.state));
         state.ended.store(true, Ordering::Release);
         tokio::select! {
@@ -85,7 +91,7 @@ impl Take {
             // It fails when the member is gone, and then the lease takes care of it.
             _ = self.settle.send(ended) => {}
             // A member that leaves during an outage does not wait for room among what can't be settled.
-            () = shared.stopped.cancelled() => shared.holdings.hand_back(entry, &state),
+            () = shared.stopped.cancelled() => shared.dispatch.hand_back(entry, &state),
         }
     }
 }
@@ -105,6 +111,7 @@ pub(super) async fn take_new(take: Take) {
     let shared = &take.shared;
     let mut reader = shared.broker.group_reader(&shared.membership);
     let (waker, stopped) = (reader.waker(), shared.stopped.clone());
+    _ = shared.reader.set(waker.clone());
     tokio::spawn(async move {
         stopped.cancelled().await;
         waker.wake();
@@ -116,6 +123,8 @@ pub(super) async fn take_new(take: Take) {
         if astray {
             astray = give_up_strays(shared, last).await.is_err_and(|error| error.is_transient());
         }
+        // Closed while a delivery has to be alone here.
+        let open = shared.gate.read().await;
         let since = Instant::now();
         // Awaited to its end, whatever happens meanwhile: a read that is dropped may strand deliveries.
         match reader.read(room.min(READ_MAX), shared.config.block).await {
@@ -126,8 +135,12 @@ pub(super) async fn take_new(take: Take) {
                     take.take_in(delivered, since).await;
                 }
             }
-            Err(BrokerError::NoGroup { .. }) => trouble.make_group(shared).await,
+            Err(BrokerError::NoGroup { .. }) => {
+                drop(open);
+                trouble.make_group(shared).await;
+            }
             Err(error) => {
+                drop(open);
                 astray |= matches!(error, BrokerError::Interrupted { .. });
                 trouble.rest(shared, &error).await;
             }
@@ -150,7 +163,7 @@ async fn give_up_strays(shared: &Shared, after: EntryId) -> Result<(), BrokerErr
         count: READ_MAX,
     };
     let pending = shared.broker.pending(pending).await?;
-    let strays: Vec<_> = pending.iter().map(|entry| entry.id).filter(|id| !shared.holdings.holds(*id)).collect();
+    let strays: Vec<_> = pending.iter().map(|entry| entry.id).filter(|id| !shared.holdings().holds(*id)).collect();
     if strays.is_empty() {
         return Ok(());
     }
@@ -170,7 +183,7 @@ async fn room(shared: &Shared) -> Option<usize> {
         }
         tokio::select! {
             // What was freed since the look is remembered.
-            () = shared.holdings.freed.notified() => {}
+            () = shared.holdings().freed.notified() => {}
             () = shared.stopped.cancelled() => {}
         }
     }
