@@ -5,7 +5,7 @@ use std::fmt::Display;
 use serde::de::DeserializeOwned;
 use streamerson_core::{Call, EventType, Topic, client::Client};
 
-use crate::http::{Calls, Emits, Requests, Route};
+use crate::http::{Calls, Emits, HttpRequests, Requests, Route};
 
 /// Makes routes that hand HTTP requests to the consumers of a topic. Cheap to clone.
 ///
@@ -116,6 +116,38 @@ impl Gateway {
         E: TryInto<EventType, Error: Display>,
     {
         Route::new(self.client.clone(), topic.clone(), event_type(event))
+    }
+
+    /// A route that sends each HTTP request whole to a topic, where a service that speaks HTTP answers it:
+    /// `Consumer::serve_http` of the consumer crate, or anything that keeps to the protocol.
+    ///
+    /// Method, path, query, headers and body go as they came, as an event of the type [`EventType::HTTP`], and the
+    /// response is the service's. So the path is the whole one, also under `nest`; nothing is asked of the body but its
+    /// size; and the status that says a path or a method is not there is the service's own. Credentials are the
+    /// exception: they pass once [`Route::forward_headers`] and [`Route::reply_headers`] name them. Responses come as one
+    /// piece, and connections cannot be upgraded.
+    ///
+    /// ```
+    /// # use axum::{Router, routing::any};
+    /// # use streamerson_core::{Topic, broker::memory::Memory, client::Client};
+    /// # use streamerson_gateway::Gateway;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), streamerson_core::InvalidName> {
+    /// # let gateway = Gateway::new(Client::new(Memory::new()));
+    /// let shop = Topic::new("shop")?;
+    /// let shop = gateway.http(&shop).forward_headers(["*", "cookie"]).reply_headers(["*", "set-cookie"]);
+    /// // `{*rest}` needs a rest, so what is above it is a path of its own, with and without a slash.
+    /// let app: Router = ["/shop", "/shop/", "/shop/{*rest}"]
+    ///     .into_iter()
+    ///     .fold(Router::new(), |app, path| app.route(path, any(shop.clone())));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// As the fallback of a router it takes whatever is not served otherwise, so that a service can move piece by piece:
+    /// `Router::new().route("/shop/cart", post(cart)).fallback(gateway.http(&shop))`.
+    pub fn http(&self, topic: &Topic) -> Route<HttpRequests> {
+        Route::of_whole_requests(self.client.clone(), topic.clone())
     }
 
     /// The client that the routes send with.

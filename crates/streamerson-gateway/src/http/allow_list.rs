@@ -3,15 +3,22 @@
 use std::sync::Arc;
 
 use axum::http::{HeaderName, header};
-use streamerson_core::Headers;
+use streamerson_core::{Headers, http_header::is_of_the_connection};
 
 /// What replies may set unless a route says otherwise.
 pub(crate) const REPLY_HEADERS: [HeaderName; 5] =
     [header::LOCATION, header::ETAG, header::CACHE_CONTROL, header::RETRY_AFTER, header::LAST_MODIFIED];
 
+/// In a list, all that is not named and is no credential.
+pub(crate) const THE_REST: &str = "*";
+
 /// Names of HTTP headers, each with the message header that carries it. Cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub(super) struct AllowList(Arc<[Allowed]>);
+pub(super) struct AllowList {
+    named: Arc<[Allowed]>,
+    /// Whether headers pass that nobody named.
+    rest: bool,
+}
 
 #[derive(Debug)]
 pub(super) struct Allowed {
@@ -23,26 +30,47 @@ pub(super) struct Allowed {
 impl AllowList {
     /// The list of [`REPLY_HEADERS`].
     pub(super) fn of_replies() -> Self {
-        REPLY_HEADERS.into_iter().map(Allowed::new).collect()
+        Self { named: REPLY_HEADERS.into_iter().map(Allowed::new).collect(), rest: false }
     }
 
-    /// The list of these names.
+    /// The list of [`THE_REST`] alone.
+    pub(super) fn of_the_rest() -> Self {
+        Self { named: Arc::default(), rest: true }
+    }
+
+    /// The list of these names, of which one may be [`THE_REST`].
     ///
     /// # Errors
     ///
     /// A sentence about the first name that is no header name, or that belongs to the connection and so never passes.
     pub(super) fn parse<N: AsRef<str>>(names: impl IntoIterator<Item = N>) -> Result<Self, String> {
-        names.into_iter().map(|name| Allowed::parse(name.as_ref())).collect()
+        let (mut named, mut rest) = (Vec::new(), false);
+        for name in names {
+            match name.as_ref() {
+                THE_REST => rest = true,
+                name => named.push(Allowed::parse(name)?),
+            }
+        }
+        Ok(Self { named: named.into(), rest })
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Allowed> {
-        self.0.iter()
+    /// Those that are named.
+    pub(super) fn named(&self) -> impl Iterator<Item = &Allowed> {
+        self.named.iter()
     }
-}
 
-impl FromIterator<Allowed> for AllowList {
-    fn from_iter<I: IntoIterator<Item = Allowed>>(allowed: I) -> Self {
-        Self(allowed.into_iter().collect())
+    /// Whether headers pass that nobody named.
+    pub(super) fn has_the_rest(&self) -> bool {
+        self.rest
+    }
+
+    /// Whether a header passes that nobody named. The content type does not, as it always has a place of its own.
+    pub(super) fn takes_unnamed(&self, name: &HeaderName) -> bool {
+        self.rest
+            && *name != header::CONTENT_TYPE
+            && !is_of_the_connection(name)
+            && !is_credential(name)
+            && !self.named.iter().any(|allowed| allowed.http == *name)
     }
 }
 
@@ -68,21 +96,12 @@ impl Allowed {
 /// A sentence about why not.
 #[cfg(feature = "server")]
 pub(crate) fn check_header(name: &str) -> Result<(), String> {
-    Allowed::parse(name).map(drop)
+    AllowList::parse([name]).map(drop)
 }
 
-/// Headers about one connection or its framing (RFC 9110, section 7.6.1). `content-length` is one of them here: in
-/// either direction it would speak of another body than the one that follows it.
-fn is_of_the_connection(name: &HeaderName) -> bool {
-    const NAMES: [HeaderName; 6] = [
-        header::CONNECTION,
-        header::CONTENT_LENGTH,
-        header::TE,
-        header::TRAILER,
-        header::TRANSFER_ENCODING,
-        header::UPGRADE,
-    ];
-    NAMES.contains(name) || name == "keep-alive" || name.as_str().starts_with("proxy-")
+/// What lets whoever reads it act as the client. It would be kept in streams and dead letters, so it must be asked for.
+fn is_credential(name: &HeaderName) -> bool {
+    [header::AUTHORIZATION, header::COOKIE, header::SET_COOKIE].contains(name)
 }
 
 #[cfg(test)]
@@ -92,8 +111,29 @@ mod tests {
     #[test]
     fn names_are_paired_with_their_message_headers() {
         let list = AllowList::parse(["X-Request-Id", "cookie"]).unwrap();
-        let message: Vec<_> = list.iter().map(|allowed| &*allowed.message).collect();
+        let message: Vec<_> = list.named().map(|allowed| &*allowed.message).collect();
         assert_eq!(message, ["http.header.x-request-id", "http.header.cookie"]);
+        assert!(!list.takes_unnamed(&header::ACCEPT));
+    }
+
+    #[test]
+    fn the_rest_is_all_but_credentials_and_what_is_of_the_connection() {
+        let list = AllowList::parse(["cookie", "*"]).unwrap();
+        for name in [header::ACCEPT, header::HOST, header::RANGE, HeaderName::from_static("x-api-version")] {
+            assert!(list.takes_unnamed(&name), "{name}");
+        }
+        for name in [
+            header::AUTHORIZATION,
+            header::SET_COOKIE,
+            header::PROXY_AUTHORIZATION,
+            header::TRANSFER_ENCODING,
+            header::CONTENT_LENGTH,
+            header::UPGRADE,
+            header::CONTENT_TYPE,
+        ] {
+            assert!(!list.takes_unnamed(&name), "{name}");
+        }
+        assert!(!list.takes_unnamed(&header::COOKIE), "it is named, so it passes as such");
     }
 
     #[test]

@@ -2,39 +2,59 @@
 
 use axum::{
     extract::{FromRequestParts, OriginalUri, RawPathParams, rejection::RawPathParamsRejection},
-    http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header, request::Parts},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header, request::Parts, uri::Authority},
 };
-use streamerson_core::Headers;
+use streamerson_core::{
+    Headers,
+    http_header::{join, remove_named_by_connection},
+};
 
 use super::{allow_list::AllowList, refusal::Refusal};
 
+const TRACEPARENT: HeaderName = HeaderName::from_static(Headers::TRACEPARENT);
+const TRACESTATE: HeaderName = HeaderName::from_static(Headers::TRACESTATE);
+
 /// The message headers of a request.
 ///
-/// Method, path, query, path parameters, media type and trace context always go; other HTTP headers only when `allow`
-/// names them.
-pub(super) async fn message_headers(parts: &mut Parts, allow: &AllowList) -> Result<Headers, Refusal> {
-    drop_named_by_connection(&mut parts.headers);
+/// Method, path, query, media type and trace context always go, and of other HTTP headers those that `allow` takes.
+/// `params` says whether the parameters of the route's path go too.
+pub(super) async fn message_headers(parts: &mut Parts, allow: &AllowList, params: bool) -> Result<Headers, Refusal> {
+    remove_named_by_connection(&mut parts.headers);
+    set_host(parts);
     let mut headers = Headers::new();
     set_target(&mut headers, &parts.method, original_uri(parts));
-    set_params(&mut headers, parts).await?;
+    if params {
+        set_params(&mut headers, parts).await?;
+    }
     set_trace(&mut headers, &parts.headers);
     if let Some(value) = parts.headers.get(header::CONTENT_TYPE) {
         headers.set(Headers::CONTENT_TYPE, text(&header::CONTENT_TYPE, value)?);
     }
-    for allowed in allow.iter() {
+    for allowed in allow.named() {
         if let Some(value) = joined(&parts.headers, &allowed.http)? {
             headers.set(&allowed.message, value);
+        }
+    }
+    if allow.has_the_rest() {
+        let names = parts.headers.keys().filter(|name| allow.takes_unnamed(name));
+        // They have a place of their own, where it is known what to do with two of them.
+        for name in names.filter(|name| ![TRACEPARENT, TRACESTATE].contains(name)) {
+            if let Some(value) = joined(&parts.headers, name)? {
+                headers.set(&format!("{}{name}", Headers::HTTP_HEADER_PREFIX), value);
+            }
         }
     }
     Ok(headers)
 }
 
-/// Headers that `Connection` names end here, whatever else is said of them (RFC 9110, section 7.6.1).
-fn drop_named_by_connection(headers: &mut HeaderMap) {
-    // The values are cheap to clone, and the map can't change while they are borrowed.
-    let values: Vec<HeaderValue> = headers.get_all(header::CONNECTION).iter().cloned().collect();
-    for name in values.iter().filter_map(|value| value.to_str().ok()).flat_map(|names| names.split(',')) {
-        headers.remove(name.trim());
+/// A target that names the host says so instead of the header: always in HTTP/2, sometimes in HTTP/1.1 (RFC 9112,
+/// section 3.2.2).
+fn set_host(parts: &mut Parts) {
+    let authority = original_uri(parts).authority().map(Authority::as_str);
+    // What stands before an @ is a login, which is no part of a host.
+    let host = authority.and_then(|authority| authority.rsplit('@').next());
+    if let Some(host) = host.and_then(|host| HeaderValue::from_str(host).ok()) {
+        parts.headers.insert(header::HOST, host);
     }
 }
 
@@ -69,9 +89,6 @@ async fn set_params(headers: &mut Headers, parts: &mut Parts) -> Result<(), Refu
 /// A second `traceparent` makes both void, and without a parent its state means nothing (W3C Trace Context, 3.2.2 and
 /// 3.3).
 fn set_trace(headers: &mut Headers, http: &HeaderMap) {
-    const TRACEPARENT: HeaderName = HeaderName::from_static(Headers::TRACEPARENT);
-    const TRACESTATE: HeaderName = HeaderName::from_static(Headers::TRACESTATE);
-
     let mut parents = http.get_all(TRACEPARENT).iter();
     let (Some(parent), None) = (parents.next(), parents.next()) else { return };
     let Ok(parent) = text(&TRACEPARENT, parent) else { return };
@@ -81,16 +98,9 @@ fn set_trace(headers: &mut Headers, http: &HeaderMap) {
     }
 }
 
-/// All values of a header, joined as RFC 9110, section 5.3 allows.
+/// All values of a header as one text.
 fn joined(headers: &HeaderMap, name: &HeaderName) -> Result<Option<String>, Refusal> {
-    let mut values = headers.get_all(name).iter();
-    let Some(first) = values.next() else { return Ok(None) };
-    let mut joined = text(name, first)?.to_owned();
-    for value in values {
-        joined.push_str(", ");
-        joined.push_str(text(name, value)?);
-    }
-    Ok(Some(joined))
+    join(headers, name).map_err(|_| Refusal::HeaderNotText(name.clone()))
 }
 
 /// Header values are any bytes and message headers are texts. UTF-8 passes; the rest is refused rather than dropped,
@@ -109,7 +119,7 @@ mod tests {
     fn forwarded(request: axum::http::request::Builder, allow: &[&str]) -> Result<Headers, Refusal> {
         let (mut parts, ()) = request.body(()).unwrap().into_parts();
         let allow = AllowList::parse(allow.iter().copied()).unwrap();
-        message_headers(&mut parts, &allow).now_or_never().unwrap()
+        message_headers(&mut parts, &allow, true).now_or_never().unwrap()
     }
 
     #[test]
@@ -137,6 +147,36 @@ mod tests {
             Request::get("/").header("connection", "close, X-Hop").header("x-hop", "1").header("x-end-to-end", "2");
         let headers = forwarded(request, &["x-hop", "x-end-to-end"]).unwrap();
         assert_eq!(headers.with_prefix("http.header.").collect::<Vec<_>>(), [("x-end-to-end", "2")]);
+    }
+
+    #[test]
+    fn the_rest_is_what_is_neither_a_credential_nor_of_the_connection() {
+        let request = Request::get("http://login:secret@shop.example:81/")
+            .header("host", "other.example")
+            .header("accept", "text/html")
+            .header("accept", "*/*;q=0.1")
+            .header("content-type", "text/plain")
+            .header("content-length", "3")
+            .header("transfer-encoding", "chunked")
+            .header("connection", "x-hop")
+            .header("x-hop", "1")
+            .header("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+            .header("authorization", "secret")
+            .header("cookie", "a=1")
+            .header("cookie", "b=2");
+        let pairs = [("accept", "text/html, */*;q=0.1"), ("host", "shop.example:81")];
+        let sorted = |headers: &Headers| {
+            let mut all: Vec<_> = headers.with_prefix("http.header.").collect::<Vec<_>>();
+            all.sort_unstable();
+            all.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect::<Vec<_>>()
+        };
+        let owned = |pairs: &[(&str, &str)]| -> Vec<_> {
+            pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+        };
+        assert_eq!(sorted(&forwarded(request, &["*"]).unwrap()), owned(&pairs));
+        let cookies = Request::get("/").header("cookie", "a=1").header("cookie", "b=2").header("accept", "*/*");
+        let headers = forwarded(cookies, &["*", "cookie"]).unwrap();
+        assert_eq!(sorted(&headers), owned(&[("accept", "*/*"), ("cookie", "a=1; b=2")]));
     }
 
     #[test]

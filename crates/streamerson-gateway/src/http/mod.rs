@@ -1,7 +1,7 @@
 //! HTTP requests as messages, replies as HTTP responses.
 //!
 //! A request passes through here in the order of the files: `forward` makes the message's headers, `body` reads and
-//! checks the payload, `request` (with `call`, its typed form) or `emit` sends the message, and `respond` turns the
+//! checks the payload, `request` (with `call`, its typed form, and `http_requests`, which asks nothing of the body) or `emit` sends the message, and `respond` turns the
 //! reply into a response. What fails on the way is a `Refusal`, the whole list of answers that are the gateway's own.
 
 mod allow_list;
@@ -9,6 +9,7 @@ mod body;
 mod call;
 mod emit;
 mod forward;
+mod http_requests;
 mod refusal;
 mod request;
 mod respond;
@@ -17,12 +18,13 @@ mod seldom;
 
 #[cfg(feature = "server")]
 pub(crate) use self::{
-    allow_list::{REPLY_HEADERS, check_header},
+    allow_list::{REPLY_HEADERS, THE_REST, check_header},
     refusal::{head_too_large, respond},
 };
 pub use self::{
     call::Calls,
     emit::Emits,
+    http_requests::HttpRequests,
     refusal::Outcome,
     request::Requests,
     route::{Answered, Route},

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::{extract::Request, handler::Handler, response::Response};
+use axum::{extract::Request, handler::Handler, http::Method, response::Response};
 use futures_util::future::BoxFuture;
 use streamerson_core::{MessageId, Reply, client};
 use tokio::time::Instant;
@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::{
     body::{Check, check_json},
     refusal::Refusal,
-    respond,
+    respond::{self, Terms},
     route::{Answered, Route, Settings, sealed::Sealed},
 };
 
@@ -34,8 +34,12 @@ impl<S> Handler<(), S> for Route<Requests> {
 pub(super) async fn answer(settings: Arc<Settings>, request: Request, check: Check) -> Response {
     // The id comes first, so that a request that is refused has one to be talked about by.
     let id = MessageId::unique();
+    let head_only = request.method() == Method::HEAD;
     match ask(&settings, id.clone(), request, check).await {
-        Ok(reply) => respond::response(reply, &settings.reply_headers),
+        Ok(reply) => {
+            let terms = Terms { allow: &settings.reply_headers, whole: settings.whole, head_only };
+            respond::response(reply, terms)
+        }
         Err(refusal) => refusal.into_response(&id),
     }
 }

@@ -2,40 +2,78 @@
 
 use axum::{
     body::Body,
-    http::{HeaderMap, HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     response::Response,
 };
-use streamerson_core::{Headers, Reply};
+use streamerson_core::{Headers, Reply, http_header::split};
 
 use super::allow_list::AllowList;
 
-/// The response that a reply stands for. Its status is the consumer's; of its headers those in `allow` pass.
-pub(super) fn response(reply: Reply, allow: &AllowList) -> Response {
+/// The length of what a `HEAD` did not ask to be sent.
+const HTTP_CONTENT_LENGTH: &str = "http.header.content-length";
+
+/// What a response depends on besides its reply.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Terms<'a> {
+    /// The headers that may be set.
+    pub(super) allow: &'a AllowList,
+    /// Whether the reply is a whole HTTP response, so that what it lacks it lacks on purpose.
+    pub(super) whole: bool,
+    /// Whether only the head was asked for.
+    pub(super) head_only: bool,
+}
+
+/// The response that a reply stands for. Its status is the consumer's, and of its headers those pass that may.
+pub(super) fn response(reply: Reply, terms: Terms<'_>) -> Response {
     let status = status(&reply);
-    let mut headers = HeaderMap::new();
-    for allowed in allow.iter() {
-        if let Some(value) = reply.headers.get(&allowed.message).and_then(|value| header_value(&allowed.message, value))
-        {
-            headers.insert(&allowed.http, value);
-        }
-    }
+    let mut headers = response_headers(&reply.headers, terms.allow);
     // These statuses mean that nothing follows, and HTTP/1.1 clients would take what does as the next response.
-    let payload = match status {
-        StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED => None,
-        _ => Some(reply.payload),
-    };
-    if let Some(payload) = &payload {
-        let sent = reply.headers.get(Headers::CONTENT_TYPE);
-        let sent = sent.and_then(|value| header_value(Headers::CONTENT_TYPE, value));
-        let default = || (!payload.is_empty()).then(|| HeaderValue::from_static("application/json"));
-        if let Some(media_type) = sent.or_else(default) {
-            headers.insert(header::CONTENT_TYPE, media_type);
-        }
+    let has_body = !matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED);
+    if let Some(media_type) = media_type(&reply).filter(|_| has_body || terms.whole) {
+        headers.insert(header::CONTENT_TYPE, media_type);
+    } else if has_body && !terms.whole && !reply.payload.is_empty() {
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     }
-    let mut response = Response::new(payload.map_or_else(Body::empty, Body::from));
+    if terms.head_only
+        && reply.payload.is_empty()
+        && let Some(length) = reply.headers.get(HTTP_CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok())
+    {
+        headers.insert(header::CONTENT_LENGTH, length.into());
+    }
+    let mut response = Response::new(if has_body { Body::from(reply.payload) } else { Body::empty() });
     *response.status_mut() = status;
     *response.headers_mut() = headers;
     response
+}
+
+fn response_headers(reply: &Headers, allow: &AllowList) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for allowed in allow.named() {
+        if let Some(text) = reply.get(&allowed.message) {
+            append(&mut headers, &allowed.http, text);
+        }
+    }
+    if allow.has_the_rest() {
+        for (name, text) in reply.with_prefix(Headers::HTTP_HEADER_PREFIX) {
+            match HeaderName::from_bytes(name.as_bytes()) {
+                Ok(name) if allow.takes_unnamed(&name) => append(&mut headers, &name, text),
+                Ok(name) => tracing::trace!(%name, "a header of a reply does not pass this route"),
+                Err(_) => tracing::debug!(name, "a header of a reply has no valid name and was left out"),
+            }
+        }
+    }
+    headers
+}
+
+/// Adds the values that a text carries: at most as many as fit in the headers of a message.
+fn append(headers: &mut HeaderMap, name: &HeaderName, text: &str) {
+    for value in split(name, text).filter_map(|value| header_value(name.as_str(), value)) {
+        headers.append(name, value);
+    }
+}
+
+fn media_type(reply: &Reply) -> Option<HeaderValue> {
+    reply.headers.get(Headers::CONTENT_TYPE).and_then(|value| header_value(Headers::CONTENT_TYPE, value))
 }
 
 /// The consumer's status. One that left it open means that all went well, unless it says that it did not.

@@ -22,7 +22,8 @@ const BODY_BYTES_MAX: usize = 256 * 1024;
 
 /// An axum handler that hands HTTP requests to the consumers of a topic, made by a [`Gateway`](crate::Gateway).
 ///
-/// `K` is what it does with them: [`Calls<C>`](crate::Calls), [`Requests`](crate::Requests) or [`Emits`](crate::Emits).
+/// `K` is what it does with them: [`Calls<C>`](crate::Calls), [`Requests`](crate::Requests),
+/// [`HttpRequests`](crate::HttpRequests) or [`Emits`](crate::Emits).
 ///
 /// # What is forwarded
 ///
@@ -31,12 +32,16 @@ const BODY_BYTES_MAX: usize = 256 * 1024;
 /// lower case, `content-type`, `traceparent` and `tracestate`, and `http.header.<name>` for those that
 /// [`Route::forward_headers`] names.
 ///
+/// From [`HttpRequests`](crate::HttpRequests) there are no parameters, as the service has a router of its own, and every
+/// HTTP header goes that is neither a credential nor of the connection.
+///
 /// # What comes back
 ///
 /// From [`Emits`](crate::Emits), 202 with the message's id. From the others, the reply: the consumer's status, never
 /// another; without one 200, or 204 for an empty reply. Its payload, as
 /// `application/json` unless its `content-type` says otherwise, and those of its `http.header.<name>` that
-/// [`Route::reply_headers`] names.
+/// [`Route::reply_headers`] names. To [`HttpRequests`](crate::HttpRequests) a reply is a whole response: all headers that
+/// are neither a credential nor of the connection pass, and it has no content type where it names none.
 ///
 /// Where there is no reply, a problem document with the message's `id`:
 ///
@@ -67,13 +72,16 @@ pub(super) struct Settings {
     pub(super) event: EventType,
     pub(super) timeout: Duration,
     pub(super) fail_fast: bool,
+    /// Whether the whole request goes and a whole response comes back.
+    pub(super) whole: bool,
     pub(super) reply_headers: AllowList,
     forward_headers: AllowList,
     body_bytes_max: usize,
     content_types: Option<Arc<[Box<str>]>>,
 }
 
-/// What a route does that waits for a reply: [`Requests`](crate::Requests) and [`Calls<C>`](crate::Calls).
+/// What a route does that waits for a reply: [`Requests`](crate::Requests), [`Calls<C>`](crate::Calls) and
+/// [`HttpRequests`](crate::HttpRequests).
 pub trait Answered: sealed::Sealed {}
 
 pub(super) mod sealed {
@@ -88,6 +96,7 @@ impl<K> Route<K> {
             topic,
             event,
             fail_fast: false,
+            whole: false,
             reply_headers: AllowList::of_replies(),
             forward_headers: AllowList::default(),
             body_bytes_max: BODY_BYTES_MAX,
@@ -96,12 +105,25 @@ impl<K> Route<K> {
         Self { settings: Arc::new(settings), kind: PhantomData }
     }
 
+    /// One that passes requests on as they are.
+    pub(crate) fn of_whole_requests(client: Client, topic: Topic) -> Self {
+        Self::new(client, topic, EventType::HTTP).set(|settings| {
+            settings.whole = true;
+            settings.forward_headers = AllowList::of_the_rest();
+            settings.reply_headers = AllowList::of_the_rest();
+        })
+    }
+
     /// How long the whole request may take, the arrival of its body included; the client's own timeout by default.
     pub fn timeout(self, timeout: Duration) -> Self {
         self.set(|settings| settings.timeout = timeout)
     }
 
-    /// The HTTP headers that consumers get to see, instead of none.
+    /// The HTTP headers that consumers get to see, instead of none; for [`HttpRequests`](crate::HttpRequests), instead of
+    /// `*`.
+    ///
+    /// `*` stands for all but credentials, which are `authorization` and `cookie`: `["*", "cookie"]` is all with cookies.
+    /// Whatever passes is kept in the broker for a while, and in dead letters for longer.
     ///
     /// What a layer puts into the request passes as well, so that an application tells consumers who is asking:
     ///
@@ -125,13 +147,13 @@ impl<K> Route<K> {
     /// # }
     /// ```
     ///
-    /// Repeated ones are joined by `, `. Cookies and credentials pass when they are named; what `Connection` names in a
-    /// request never does. A value that is not UTF-8 is answered with 400.
+    /// Repeated ones are [joined](streamerson_core::http_header::join). Cookies and credentials pass when they are named;
+    /// what `Connection` names in a request never does. A value that is not UTF-8 is answered with 400.
     ///
     /// # Panics
     ///
     /// When a name is no header name, or one that belongs to the connection: `Connection`, `Keep-Alive`, `TE`, `Trailer`,
-    /// `Transfer-Encoding`, `Upgrade`, `Proxy-*`, `Content-Length`.
+    /// `Transfer-Encoding`, `Upgrade`, `Proxy-*`, `Content-Length`, `Expect`.
     #[track_caller]
     pub fn forward_headers<N: AsRef<str>>(self, names: impl IntoIterator<Item = N>) -> Self {
         let names = valid(AllowList::parse(names));
@@ -157,7 +179,9 @@ impl<K> Route<K> {
 
 impl<K: Answered> Route<K> {
     /// The HTTP headers that replies may set, instead of `location`, `etag`, `cache-control`, `retry-after` and
-    /// `last-modified`.
+    /// `last-modified`; for [`HttpRequests`](crate::HttpRequests), instead of `*`.
+    ///
+    /// `*` stands for all but credentials, which here are `set-cookie`: `["*", "set-cookie"]` lets replies set cookies.
     ///
     /// # Panics
     ///
@@ -191,7 +215,7 @@ impl Settings {
     pub(super) async fn accept(&self, request: Request, check: Check) -> Result<(Headers, Bytes), Refusal> {
         let (mut parts, body) = request.into_parts();
         let announced = body::announced_len(&parts.headers, &body);
-        let headers = forward::message_headers(&mut parts, &self.forward_headers).await?;
+        let headers = forward::message_headers(&mut parts, &self.forward_headers, !self.whole).await?;
         let media_type = headers.get(Headers::CONTENT_TYPE);
         if !self.takes(&body, media_type) {
             return Err(Refusal::MediaType);

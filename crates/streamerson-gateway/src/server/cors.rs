@@ -7,14 +7,22 @@ use std::collections::BTreeSet;
 use axum::{
     body::Body,
     extract::Request,
-    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
     response::Response,
 };
 
+use super::config::Methods;
 use crate::http::Outcome;
 
 /// How long a browser may remember what a preflight told it, in seconds. Browsers cut it down to what they like.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("600");
+
+/// What lets a page read a response.
+const OF_THE_SERVICE: [HeaderName; 3] = [
+    header::ACCESS_CONTROL_ALLOW_ORIGIN,
+    header::ACCESS_CONTROL_ALLOW_CREDENTIALS,
+    header::ACCESS_CONTROL_EXPOSE_HEADERS,
+];
 
 #[derive(Debug)]
 pub(super) struct Cors {
@@ -28,10 +36,10 @@ pub(super) struct Cors {
 impl Cors {
     pub(super) fn new<'a>(
         origins: Vec<HeaderValue>,
-        methods: impl IntoIterator<Item = &'a Method>,
+        methods: impl IntoIterator<Item = &'a Methods>,
         reply_headers: impl IntoIterator<Item = String>,
     ) -> Self {
-        let methods: BTreeSet<_> = methods.into_iter().map(Method::as_str).collect();
+        let methods: BTreeSet<_> = methods.into_iter().flat_map(names).collect();
         let exposed: BTreeSet<_> = reply_headers.into_iter().collect();
         let exposed = list(exposed.iter().map(String::as_str));
         Self { origins, methods: list(methods).unwrap_or(HeaderValue::from_static("GET")), exposed }
@@ -67,12 +75,24 @@ impl Cors {
     pub(super) fn stamp(&self, response: &mut HeaderMap, origin: Option<HeaderValue>) {
         // For every origin, or a cache would hand one origin's response to another.
         response.append(header::VARY, HeaderValue::from_static("origin"));
+        // A service in mode "http" may have views of its own on this. One of them decides, and `[cors]` is asked first.
+        for name in OF_THE_SERVICE {
+            response.remove(name);
+        }
         if let Some(origin) = origin {
             response.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
             if let Some(exposed) = &self.exposed {
                 response.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, exposed.clone());
             }
         }
+    }
+}
+
+/// Those that pages use, where all are taken.
+fn names(methods: &Methods) -> Vec<&str> {
+    match methods {
+        Methods::One(method, _) => vec![method.as_str()],
+        Methods::Any => vec!["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"],
     }
 }
 

@@ -7,19 +7,22 @@ use axum::{
     handler::Handler,
     http::HeaderName,
     middleware::from_fn_with_state,
-    routing::{MethodRouter, on},
+    routing::{MethodRouter, any, on},
 };
 use streamerson_core::client::Client;
 use tokio::sync::watch;
 
 use super::{
-    config::{Config, Mode, RouteConfig},
+    config::{Config, Methods, Mode, RouteConfig},
     cors::Cors,
     edge::{Edge, guard, method_not_allowed, not_found},
     metrics::{RouteMetrics, observe},
     stage::Stage,
 };
-use crate::{Gateway, Route, http::REPLY_HEADERS};
+use crate::{
+    Answered, Gateway, Route,
+    http::{REPLY_HEADERS, THE_REST},
+};
 
 /// The router of all routes, and the counters of each. There is one client for each upstream, in their order.
 ///
@@ -32,9 +35,11 @@ pub(super) fn router<B: fmt::Display>(
     let mut router = Router::new();
     let mut metrics = Vec::new();
     for route in &config.routes {
-        let counted = RouteMetrics::new(&route.path, route.method.as_str());
+        let counted = RouteMetrics::new(&route.path, route.methods.as_str());
         let handler = handler(route, &clients[route.upstream]).layer(from_fn_with_state(counted.clone(), observe));
-        router = router.route(&route.path, handler);
+        for path in std::iter::once(&route.path).chain(&route.also) {
+            router = router.route(path, handler.clone());
+        }
         metrics.push(counted);
     }
     // Paths that are no route's are the world's to invent, so they share one set of counters.
@@ -54,32 +59,62 @@ pub(super) fn router<B: fmt::Display>(
 
 fn handler(route: &RouteConfig, client: &Client) -> MethodRouter {
     let gateway = Gateway::new(client.clone());
+    let event = || route.event.clone();
     match &route.mode {
         Mode::Request { reply_headers, fail_fast } => {
-            let mut made = set_up(gateway.request(&route.topic, route.event.clone()), route).fail_fast(*fail_fast);
-            if let Some(names) = reply_headers {
-                made = made.reply_headers(names);
-            }
-            on(route.filter, made)
+            let made = set_up(gateway.request(&route.topic, event()), route);
+            take(&route.methods, set_up_reply(made, reply_headers.as_deref(), *fail_fast))
         }
-        Mode::Emit => on(route.filter, set_up(gateway.emit(&route.topic, route.event.clone()), route)),
+        Mode::Emit => take(&route.methods, set_up(gateway.emit(&route.topic, event()), route)),
+        Mode::Http { reply_headers, fail_fast } => {
+            let made = set_up(gateway.http(&route.topic), route);
+            take(&route.methods, set_up_reply(made, reply_headers.as_deref(), *fail_fast))
+        }
     }
 }
 
 /// What all modes have in common.
 fn set_up<K>(made: Route<K>, route: &RouteConfig) -> Route<K> {
-    let made = made.timeout(route.timeout).forward_headers(&route.forward_headers).body_bytes_max(route.body_bytes_max);
+    let made = made.timeout(route.timeout).body_bytes_max(route.body_bytes_max);
+    let made = match &route.forward_headers {
+        Some(names) => made.forward_headers(names),
+        None => made,
+    };
     match &route.content_types {
         Some(types) => made.content_types(types),
         None => made,
     }
 }
 
+/// What all modes that wait for a reply have in common.
+fn set_up_reply<K: Answered>(made: Route<K>, reply_headers: Option<&[String]>, fail_fast: bool) -> Route<K> {
+    let made = made.fail_fast(fail_fast);
+    match reply_headers {
+        Some(names) => made.reply_headers(names),
+        None => made,
+    }
+}
+
+fn take<K>(methods: &Methods, made: Route<K>) -> MethodRouter
+where
+    Route<K>: Handler<(), ()>,
+    K: 'static,
+{
+    match methods {
+        Methods::One(_, filter) => on(*filter, made),
+        Methods::Any => any(made),
+    }
+}
+
 fn cors(origins: Vec<axum::http::HeaderValue>, routes: &[RouteConfig]) -> Cors {
     let reply_headers = routes.iter().flat_map(|route| match &route.mode {
-        Mode::Request { reply_headers: Some(names), .. } => names.clone(),
+        Mode::Request { reply_headers: Some(names), .. } | Mode::Http { reply_headers: Some(names), .. } => {
+            names.clone()
+        }
         Mode::Request { reply_headers: None, .. } => REPLY_HEADERS.iter().map(HeaderName::to_string).collect(),
+        // Scripts take the same word for it.
+        Mode::Http { reply_headers: None, .. } => vec![THE_REST.to_owned()],
         Mode::Emit => Vec::new(),
     });
-    Cors::new(origins, routes.iter().map(|route| &route.method), reply_headers)
+    Cors::new(origins, routes.iter().map(|route| &route.methods), reply_headers)
 }

@@ -28,6 +28,7 @@ use self::{
 pub(crate) use self::{
     route::{Mode, RouteConfig},
     upstream::Upstream,
+    value::Methods,
 };
 
 /// What the gateway serves, where, over which brokers and within which bounds.
@@ -155,7 +156,7 @@ fn read<B: Clone + PartialEq + FromStr<Err: Display>>(
     top.finish(mistakes);
 
     let mut routes: Vec<_> = routes.into_iter().filter_map(|table| route::read(table, mistakes)).collect();
-    route::check_paths(&routes, mistakes);
+    route::check_paths(&mut routes, mistakes);
     let usual = UsualBroker { address: overrides.broker.or(broker), fallback: overrides.broker_fallback };
     let (brokers, upstreams) = upstream::assign(&mut routes, &topics.unwrap_or_default(), usual, mistakes);
     Some(Config {

@@ -1,14 +1,13 @@
 //! `[[route]]`: which HTTP request becomes which message.
 
-use std::{ops::Range, time::Duration};
+use std::{collections::HashSet, ops::Range, time::Duration};
 
-use axum::{http::Method, routing::MethodFilter};
 use streamerson_core::{EventType, Topic};
 
 use super::{
     mistake::Mistakes,
-    table::{Parsed, Placed, Table, count, flag, text},
-    value::{media_type, method, some_duration},
+    table::{Parsed, Table, count, flag, text},
+    value::{Methods, media_type, methods, some_duration},
 };
 use crate::http::check_header;
 
@@ -20,14 +19,16 @@ const BODY_BYTES_MAX: usize = 262_144;
 /// One route.
 #[derive(Debug)]
 pub(crate) struct RouteConfig {
-    pub(crate) method: Method,
-    pub(crate) filter: MethodFilter,
+    pub(crate) methods: Methods,
     pub(crate) path: String,
+    /// Further paths that it takes: what is before `{*rest}`, in mode `http`.
+    pub(crate) also: Vec<String>,
     pub(crate) topic: Topic,
     pub(crate) event: EventType,
     pub(crate) mode: Mode,
     pub(crate) timeout: Duration,
-    pub(crate) forward_headers: Vec<String>,
+    /// What consumers get to see; the library's own list when the file has none.
+    pub(crate) forward_headers: Option<Vec<String>>,
     pub(crate) body_bytes_max: usize,
     pub(crate) content_types: Option<Vec<String>>,
     /// Which of the configuration's upstreams it sends to.
@@ -45,6 +46,20 @@ pub(crate) enum Mode {
     },
     /// Answers as soon as the broker has the event.
     Emit,
+    /// Sends the whole request and answers with the whole response.
+    Http {
+        /// As in [`Mode::Request`].
+        reply_headers: Option<Vec<String>>,
+        fail_fast: bool,
+    },
+}
+
+/// What a file can call a mode.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum ModeName {
+    Request,
+    Emit,
+    Http,
 }
 
 /// A route and where it stands in the file.
@@ -57,30 +72,34 @@ pub(super) struct PlacedRoute {
 
 /// One `[[route]]`; `None` when something that matters is missing or wrong.
 pub(super) fn read(mut table: Table<'_>, mistakes: &mut Mistakes<'_>) -> Option<PlacedRoute> {
-    let method = table.required(mistakes, "method", "\"POST\"", |value| method(text(value)?));
+    let mode_name = table.get(mistakes, "mode", |value| mode_name(text(value)?));
+    // Left out, or wrong and noted; what goes with it is then read as for the default.
+    let mode_name = mode_name.map_or(ModeName::Request, |mode| mode.value);
+    let methods = table.required(mistakes, "method", "\"POST\"", |value| match methods(text(value)?)? {
+        Methods::Any if mode_name != ModeName::Http => Err("\"*\" is for mode \"http\"; name one method".to_owned()),
+        methods => Ok(methods),
+    });
     let path = table.required(mistakes, "path", "\"/orders/{id}\"", |value| path(text(value)?));
     let topic = table
         .required(mistakes, "topic", "\"orders\"", |value| Topic::new(text(value)?).map_err(|error| error.to_string()));
-    let event = table.required(mistakes, "event", "\"order.update\"", |value| {
-        EventType::for_user(text(value)?.to_owned()).map_err(|error| error.to_string())
-    });
+    let event = event(mode_name, &mut table, mistakes);
     let timeout = table.get(mistakes, "timeout", |value| some_duration(text(value)?));
-    let mode = mode(&mut table, mistakes);
-    let forward_headers = table.list(mistakes, "forward_headers", header).unwrap_or_default();
+    let mode = mode(mode_name, &mut table, mistakes);
+    let forward_headers = table.list(mistakes, "forward_headers", header);
     let body_bytes_max = table.get(mistakes, "body_bytes_max", |value| {
         usize::try_from(count(value)?).map_err(|_| "it is more than this machine can address".to_owned())
     });
     let content_types = table.list(mistakes, "content_types", media_type);
     table.finish(mistakes);
 
-    let ((method, filter), path, topic) = (method?.value, path?, topic?);
+    let (methods, path, topic) = (methods?.value, path?, topic?);
     let config = RouteConfig {
-        method,
-        filter,
+        methods,
         path: path.value,
+        also: Vec::new(),
         topic: topic.value,
-        event: event?.value,
-        mode: mode?,
+        event: event?,
+        mode,
         timeout: timeout.map_or(TIMEOUT, |timeout| timeout.value),
         forward_headers,
         body_bytes_max: body_bytes_max.map_or(BODY_BYTES_MAX, |bytes| bytes.value),
@@ -90,29 +109,51 @@ pub(super) fn read(mut table: Table<'_>, mistakes: &mut Mistakes<'_>) -> Option<
     Some(PlacedRoute { config, topic_span: topic.span, path_span: path.span })
 }
 
-fn mode(table: &mut Table<'_>, mistakes: &mut Mistakes<'_>) -> Option<Mode> {
-    let is_request = match table.get(mistakes, "mode", |value| is_request(text(value)?)) {
-        Some(Placed { value, .. }) => value,
-        // Left out, or wrong and noted; what goes with it is then read as for the default.
-        None => true,
-    };
-    if is_request {
-        let reply_headers = table.list(mistakes, "reply_headers", header);
-        let fail_fast = table.get(mistakes, "fail_fast", flag).is_some_and(|fail_fast| fail_fast.value);
-        return Some(Mode::Request { reply_headers, fail_fast });
+fn event(mode: ModeName, table: &mut Table<'_>, mistakes: &mut Mistakes<'_>) -> Option<EventType> {
+    if mode == ModeName::Http {
+        let what = "it means nothing in mode \"http\", where the event type is always http; leave it out";
+        table.refuse(mistakes, "event", what);
+        return Some(EventType::HTTP);
     }
-    for key in ["reply_headers", "fail_fast"] {
-        table.refuse(mistakes, key, "it means nothing in mode \"emit\", which waits for no reply; leave it out");
-    }
-    Some(Mode::Emit)
+    let event = table.required(mistakes, "event", "\"order.update\"", |value| {
+        EventType::for_user(text(value)?.to_owned()).map_err(|error| error.to_string())
+    });
+    event.map(|event| event.value)
 }
 
-fn is_request(mode: &str) -> Parsed<bool> {
+fn mode(mode: ModeName, table: &mut Table<'_>, mistakes: &mut Mistakes<'_>) -> Mode {
+    let mut of_replies = || {
+        let fail_fast = table.get(mistakes, "fail_fast", flag).is_some_and(|fail_fast| fail_fast.value);
+        (table.list(mistakes, "reply_headers", header), fail_fast)
+    };
     match mode {
-        "request" => Ok(true),
-        "emit" => Ok(false),
-        "http" => Err("mode \"http\" is not supported yet by this build; use \"request\" or \"emit\"".to_owned()),
-        other => Err(format!("{other:?} is not a mode; write \"request\" or \"emit\"")),
+        ModeName::Request => {
+            let (reply_headers, fail_fast) = of_replies();
+            Mode::Request { reply_headers, fail_fast }
+        }
+        ModeName::Http => {
+            let (reply_headers, fail_fast) = of_replies();
+            Mode::Http { reply_headers, fail_fast }
+        }
+        ModeName::Emit => {
+            for key in ["reply_headers", "fail_fast"] {
+                table.refuse(
+                    mistakes,
+                    key,
+                    "it means nothing in mode \"emit\", which waits for no reply; leave it out",
+                );
+            }
+            Mode::Emit
+        }
+    }
+}
+
+fn mode_name(name: &str) -> Parsed<ModeName> {
+    match name {
+        "request" => Ok(ModeName::Request),
+        "emit" => Ok(ModeName::Emit),
+        "http" => Ok(ModeName::Http),
+        other => Err(format!("{other:?} is not a mode; write \"request\", \"emit\" or \"http\"")),
     }
 }
 
@@ -135,13 +176,15 @@ fn path(path: &str) -> Parsed<String> {
     Ok(path.to_owned())
 }
 
-/// The rules of paths that concern them together: whether one request could be meant by two of them.
-pub(super) fn check_paths(routes: &[PlacedRoute], mistakes: &mut Mistakes<'_>) {
+/// The rules of paths that concern them together: whether one request could be meant by two of them. Routes that take
+/// more than their path are told what.
+pub(super) fn check_paths(routes: &mut [PlacedRoute], mistakes: &mut Mistakes<'_>) {
     let mut router = matchit::Router::new();
     for (index, route) in routes.iter().enumerate() {
         let same_path = || routes[..index].iter().filter(|before| before.config.path == route.config.path);
-        if let Some(first) = same_path().find(|before| before.config.method == route.config.method) {
-            let (method, path, line) = (&route.config.method, &route.config.path, mistakes.line(&first.path_span));
+        if let Some(first) = same_path().find(|before| before.config.methods == route.config.methods) {
+            let (method, path) = (route.config.methods.as_str(), &route.config.path);
+            let line = mistakes.line(&first.path_span);
             let what = format!("{method} {path} is routed on line {line} already; remove one of the two");
             mistakes.add(&route.path_span, "route.path", what);
         }
@@ -151,6 +194,37 @@ pub(super) fn check_paths(routes: &[PlacedRoute], mistakes: &mut Mistakes<'_>) {
             mistakes.add(&route.path_span, "route.path", explain(&route.config.path, &error));
         }
     }
+    let spelled_out: Vec<_> =
+        routes.iter().map(|route| (route.config.path.clone(), route.config.methods.clone())).collect();
+    let mut known: HashSet<String> = spelled_out.iter().map(|(path, _)| path.clone()).collect();
+    for PlacedRoute { config, path_span, .. } in routes {
+        for path in above_the_rest(config) {
+            // What a route spells out is that route's.
+            if spelled_out.iter().any(|(other, methods)| *other == path && *methods == config.methods) {
+                continue;
+            }
+            if known.insert(path.clone())
+                && let Err(error) = router.insert(&path, ())
+            {
+                let what = format!("it takes {path:?} as well, and {}", explain(&path, &error));
+                mistakes.add(path_span, "route.path", what);
+            }
+            config.also.push(path);
+        }
+    }
+}
+
+/// What is before `{*rest}`, which itself needs at least one letter: `/shop/` and `/shop` for `/shop/{*rest}`.
+///
+/// A service moves with all of its paths, the topmost included. In other modes a route takes what its path says.
+fn above_the_rest(route: &RouteConfig) -> Vec<String> {
+    let Mode::Http { .. } = route.mode else { return Vec::new() };
+    let Some((above, last)) = route.path.rsplit_once('/') else { return Vec::new() };
+    if !last.starts_with("{*") {
+        return Vec::new();
+    }
+    let with_slash = format!("{above}/");
+    if above.is_empty() { vec![with_slash] } else { vec![above.to_owned(), with_slash] }
 }
 
 fn explain(path: &str, error: &matchit::InsertError) -> String {

@@ -2,10 +2,12 @@
 
 use std::{fmt, str::FromStr};
 
-use axum::Router;
 use proptest::prelude::*;
+use streamerson_core::{broker::memory::Memory, client::Client};
+use tokio::sync::watch;
 
 use super::*;
+use crate::server::{router::router, stage::Stage};
 
 /// An address of a broker, as far as this crate knows any.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,6 +34,8 @@ fn parse(text: &str) -> Result<Config<Address>, InvalidConfig> {
 const TOP: &str = "listen = \"127.0.0.1:0\"\nbroker = \"redis://a\"\n";
 const ROUTE: &str = "[[route]]\nmethod = \"POST\"\npath = \"/a\"\ntopic = \"orders\"\nevent = \"order.new\"\n";
 
+const HTTP: &str = "[[route]]\nmethod = \"*\"\npath = \"/shop/{*rest}\"\ntopic = \"shop\"\nmode = \"http\"\n";
+
 /// What is said of a file that has these lines after a good top.
 #[track_caller]
 fn complaints(lines: &str) -> String {
@@ -42,7 +46,7 @@ fn complaints(lines: &str) -> String {
 fn the_documented_file_is_read_as_it_is_documented() {
     let documented = include_str!("../../../../../docs/gateway.toml");
     let config = parse(documented).unwrap();
-    assert_eq!((config.routes(), config.brokers().len()), (3, 2));
+    assert_eq!((config.routes(), config.brokers().len()), (4, 2));
     let route = &config.routes[0];
     assert_eq!((route.path.as_str(), route.timeout), ("/orders/{id}", Duration::from_secs(2)));
     assert_eq!(config.upstreams[route.upstream].backlog_max, 100_000);
@@ -72,9 +76,32 @@ fn a_file_that_says_little_gets_the_defaults() {
     assert_eq!((head_timeout, idle_grace), (Duration::from_secs(30), Duration::from_secs(1)));
     let route = &config.routes[0];
     assert_eq!((route.timeout, route.body_bytes_max), (Duration::from_secs(5), 262_144));
-    assert!(route.forward_headers.is_empty() && route.content_types.is_none());
+    assert!(route.forward_headers.is_none() && route.content_types.is_none());
     assert!(matches!(&route.mode, Mode::Request { reply_headers: None, fail_fast: false }));
     assert_eq!(config.upstreams, [Upstream { broker: 0, backlog_max: 1_000_000 }]);
+}
+
+#[test]
+fn a_service_is_taken_whole_the_topmost_path_included() {
+    let also = |lines: &str| {
+        let config = parse(&format!("{TOP}{lines}")).unwrap();
+        config.routes.into_iter().map(|route| route.also).collect::<Vec<_>>()
+    };
+    assert_eq!(also(HTTP), [["/shop", "/shop/"]]);
+    assert_eq!(also(&HTTP.replace("/shop", "")), [["/"]]);
+    assert_eq!(also(&HTTP.replace("/{*rest}", "/now")), [[""; 0]]);
+    // What is spelled out is its own route's; other methods of it still go to the service.
+    let spelled_out = HTTP.replace("/{*rest}", "");
+    assert_eq!(also(&[HTTP, &spelled_out].concat()), [vec!["/shop/"], vec![]]);
+    let get = ROUTE.replace("/a", "/shop").replace("POST", "GET");
+    assert_eq!(also(&[HTTP, &get].concat()), [vec!["/shop", "/shop/"], vec![]]);
+    assert_eq!(also(&[HTTP, &HTTP.replace('*', "GET").replace("{GETrest}", "{*rest}")].concat()).len(), 2);
+
+    let config = parse(&format!("{TOP}{HTTP}forward_headers = [\"*\", \"Cookie\"]\n")).unwrap();
+    let route = &config.routes[0];
+    assert_eq!((&*route.event, route.methods.as_str()), ("http", "*"));
+    assert_eq!(route.forward_headers.as_deref(), Some(&["*".to_owned(), "cookie".to_owned()][..]));
+    assert!(matches!(&route.mode, Mode::Http { reply_headers: None, fail_fast: false }));
 }
 
 #[test]
@@ -145,7 +172,7 @@ fn mistakes_name_line_key_and_what_to_do() {
         (complaints("[tls]\ncert = \"a\""), "tls: TLS is not supported yet by this build"),
         (in_route("timout = \"2s\""), "g.toml:8: route.timout: there is no such key; did you mean timeout?"),
         (in_route("timeout = \"0s\""), "g.toml:8: route.timeout: it must be more than nothing"),
-        (in_route("mode = \"http\""), "g.toml:8: route.mode: mode \"http\" is not supported yet by this build"),
+        (in_route("mode = \"http\""), "g.toml:7: route.event: it means nothing in mode \"http\""),
         (in_route("mode = \"tell\""), "\"tell\" is not a mode"),
         (in_route("mode = \"emit\"\nfail_fast = true"), "g.toml:9: route.fail_fast: it means nothing in mode \"emit\""),
         (in_route("mode = \"emit\"\nreply_headers = []"), "route.reply_headers: it means nothing"),
@@ -158,7 +185,17 @@ fn mistakes_name_line_key_and_what_to_do() {
         (in_route(ROUTE), "g.toml:10: route.path: POST /a is routed on line 5 already"),
         (complaints("[[route]]"), "g.toml:3: route.method: it is missing; write method = \"POST\""),
         (complaints(&ROUTE.replace("POST", "post")), "g.toml:4: route.method: \"post\" is not a method"),
-        (complaints(&ROUTE.replace("POST", "*")), "\"*\" is for mode \"http\""),
+        (
+            complaints(&ROUTE.replace("POST", "*")),
+            "g.toml:4: route.method: \"*\" is for mode \"http\"; name one method",
+        ),
+        (complaints(&[HTTP, HTTP].concat()), "g.toml:10: route.path: * /shop/{*rest} is routed on line 5 already"),
+        (
+            complaints(&[ROUTE.replace("/a", "/{b}"), HTTP.replace("/shop", "/{a}")].concat()),
+            "g.toml:10: route.path: it takes \"/{a}\" as well, and \"/{a}\" cannot be routed: it cannot be told apart from \
+             /{b}",
+        ),
+        (complaints(&HTTP.replace("mode = \"http\"", "")), "route.method: \"*\" is for mode \"http\""),
         (complaints(&ROUTE.replace("orders", "a b")), "g.toml:6: route.topic: \"a b\" is not a valid name"),
         (complaints(&ROUTE.replace("order.new", "reply")), "g.toml:7: route.event: "),
         (complaints(&ROUTE.replace("/a", "a")), "g.toml:5: route.path: \"a\" is not a path; it must begin with /"),
@@ -198,12 +235,19 @@ fn a_topic_without_a_broker_is_a_mistake_and_memory_is_misuse() {
 proptest! {
     /// axum panics for a path that it does not take; none that passed the checks here is one.
     #[test]
-    fn paths_that_pass_can_be_routed(paths in prop::collection::vec("/?[/a{}*:]{0,8}", 1..4)) {
-        let routes: String = paths.iter().map(|path| ROUTE.replace("/a", path)).collect();
+    fn paths_that_pass_can_be_routed(
+        paths in prop::collection::vec(("(/?[/a{}*:]{0,8}|(/[ab]|/\\{[ab]\\}){0,2}(/\\{\\*rest\\})?)", 0_usize..4), 1..5),
+    ) {
+        let route = |(path, kind): &(String, usize)| match kind {
+            0 => ROUTE.replace("/a", path),
+            1 => ROUTE.replace("/a", path).replace("POST", "GET"),
+            2 => HTTP.replace("/shop/{*rest}", path),
+            _ => HTTP.replace('*', "GET").replace("/shop/{GETrest}", path),
+        };
+        let routes: String = paths.iter().map(route).collect();
         if let Ok(config) = parse(&format!("{TOP}{routes}")) {
-            _ = config.routes.iter().fold(Router::<()>::new(), |router, route| {
-                router.route(&route.path, axum::routing::on(route.filter, async || "ok"))
-            });
+            let clients = vec![Client::new(Memory::new()); config.upstreams.len()];
+            _ = router(&config, &clients, watch::channel(Stage::Serving).1);
         }
     }
 

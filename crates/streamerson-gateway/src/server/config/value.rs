@@ -66,13 +66,30 @@ impl fmt::Display for ListenAddr {
     }
 }
 
-/// A method that a route can have.
-pub(super) fn method(text: &str) -> Parsed<(Method, MethodFilter)> {
+/// The methods that a route takes.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Methods {
+    One(Method, MethodFilter),
+    Any,
+}
+
+impl Methods {
+    /// The method, or `*`.
+    pub(crate) fn as_str(&self) -> &str {
+        match self {
+            Self::One(method, _) => method.as_str(),
+            Self::Any => "*",
+        }
+    }
+}
+
+/// A method that a route can have, or `*`.
+pub(super) fn methods(text: &str) -> Parsed<Methods> {
     if text == "*" {
-        return Err("\"*\" is for mode \"http\", which is not supported yet by this build; name one method".into());
+        return Ok(Methods::Any);
     }
     let method = Method::from_bytes(text.as_bytes()).ok();
-    let routed = method.and_then(|method| Some((method.clone(), MethodFilter::try_from(method).ok()?)));
+    let routed = method.and_then(|method| Some(Methods::One(method.clone(), MethodFilter::try_from(method).ok()?)));
     routed.ok_or_else(|| {
         let hint = "write one of GET, POST, PUT, PATCH, DELETE, HEAD, OPTIONS, TRACE and CONNECT, in capitals";
         format!("{text:?} is not a method that can be routed; {hint}")
@@ -140,9 +157,10 @@ mod tests {
 
     #[test]
     fn methods_and_media_types() {
-        assert_eq!(method("PATCH").unwrap().0, Method::PATCH);
-        for bad in ["", "get", "PURGE", "*", "A B"] {
-            assert!(method(bad).is_err(), "{bad}");
+        assert_eq!(methods("PATCH").unwrap(), Methods::One(Method::PATCH, MethodFilter::PATCH));
+        assert_eq!(methods("*").unwrap(), Methods::Any);
+        for bad in ["", "get", "PURGE", "**", "A B"] {
+            assert!(methods(bad).is_err(), "{bad}");
         }
         assert!(media_type("application/vnd.api+json").is_ok());
         for bad in ["", "json", "text/*", "text/plain; charset=utf-8", "a/b/c", "/", "a/"] {
