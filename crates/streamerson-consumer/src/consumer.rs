@@ -7,7 +7,10 @@ use std::{
     time::Duration,
 };
 
-use streamerson_core::{Call, EventType, Name, Reply, SharedBroker, Topic, group::MemberConfig};
+use streamerson_core::{
+    Call, EventType, Message, Name, Reply, SharedBroker, Topic,
+    group::{LaneKey, MemberConfig, OrderedBy},
+};
 use tower::{BoxError, Layer, Service};
 
 use crate::{
@@ -16,8 +19,9 @@ use crate::{
     error::{ConfigError, RunError},
     handler::{Around, Handler},
     incoming::Incoming,
+    retry::Retry,
     route::Route,
-    router::Router,
+    router::{Retries, Router},
     worker::Worker,
 };
 
@@ -71,6 +75,8 @@ pub struct Consumer<S = ()> {
     drain: Duration,
     handlers: HashMap<EventType, Bound<S>>,
     fallback: Option<Bound<S>>,
+    retry: Retry,
+    retry_events: HashMap<EventType, Retry>,
     /// What was wrong first; `run` says so.
     error: Option<ConfigError>,
 }
@@ -85,6 +91,8 @@ impl<S: Send + Sync + 'static> Consumer<S> {
             drain: Duration::from_secs(25),
             handlers: HashMap::new(),
             fallback: None,
+            retry: Retry::never(),
+            retry_events: HashMap::new(),
             error: None,
         }
     }
@@ -170,6 +178,8 @@ impl<S: Send + Sync + 'static> Consumer<S> {
             group: self.group,
             member: self.member,
             drain: self.drain,
+            retry: self.retry,
+            retry_events: self.retry_events,
             error: self.error,
         }
     }
@@ -182,6 +192,41 @@ impl<S: Send + Sync + 'static> Consumer<S> {
             Ok(name) => self.group = name,
             Err(invalid) => self.refuse(invalid),
         }
+        self
+    }
+
+    /// What becomes of messages whose handler fails; [`Retry::never`].
+    pub fn retry(mut self, retry: Retry) -> Self {
+        self.retry = retry;
+        self
+    }
+
+    /// The same for one event type.
+    ///
+    /// An event type that is none is an error when the consumer runs.
+    pub fn retry_event(mut self, event: &str, retry: Retry) -> Self {
+        match EventType::for_user(event) {
+            Ok(event) => _ = self.retry_events.insert(event, retry),
+            Err(invalid) => self.refuse(invalid),
+        }
+        self
+    }
+
+    /// Handles messages for which `key` gives the same one after the other, in the order of the stream, further attempts
+    /// included. Those for which it gives `None` are in no order.
+    ///
+    /// That holds within this member. Where others of its group take messages with the same key at the same time, only a
+    /// sharded topic keeps them in order.
+    ///
+    /// ```
+    /// use streamerson_consumer::{Consumer, Topic};
+    ///
+    /// let consumer: Consumer = Consumer::new(Topic::new("orders")?)
+    ///     .ordered_by(|message| message.headers.get("customer").map(str::to_owned));
+    /// # Ok::<(), streamerson_core::InvalidName>(())
+    /// ```
+    pub fn ordered_by<K: Into<LaneKey>>(mut self, key: impl Fn(&Message) -> Option<K> + Send + Sync + 'static) -> Self {
+        self.member.ordered_by = Some(OrderedBy::new(move |message| key(message).map(Into::into)));
         self
     }
 
@@ -245,7 +290,7 @@ impl Consumer {
     }
 
     fn into_worker(self) -> Result<Worker, ConfigError> {
-        let Self { topic, group, member, drain, handlers, fallback, error } = self;
+        let Self { topic, group, member, drain, handlers, fallback, retry, retry_events, error } = self;
         if let Some(error) = error {
             return Err(error);
         }
@@ -263,7 +308,8 @@ impl Consumer {
         let state = Arc::new(());
         let routes = handlers.into_iter().map(|(event, handler)| (event, handler.into_route(&state))).collect();
         let fallback = fallback.map(|handler| handler.into_route(&state));
-        Ok(Worker { topic, group, member, drain, router: Router { routes, fallback } })
+        let retries = Retries { by_event: retry_events, others: retry };
+        Ok(Worker { topic, group, member, drain, router: Router { routes, fallback, retries } })
     }
 }
 

@@ -29,7 +29,7 @@ pub(crate) enum Kind {
         /// What the caller is told.
         reply: Reply,
     },
-    /// The deadline passed before the handler began.
+    /// Before the handler began, the deadline passed or the caller went away.
     Expired,
     /// The consumer stopped before the handler began.
     Unstarted,
@@ -59,6 +59,10 @@ impl HandlerError {
 
     pub(crate) fn expired() -> Self {
         Self { kind: Kind::Expired, error: "the deadline passed before the handler began".into() }
+    }
+
+    pub(crate) fn cancelled() -> Self {
+        Self { kind: Kind::Expired, error: "the caller went away before the handler began".into() }
     }
 
     pub(crate) fn unstarted() -> Self {

@@ -10,7 +10,7 @@ use std::{
 
 use http::Extensions;
 use streamerson_core::{
-    Message, SharedBroker, StreamKey,
+    Message, SharedBroker, StreamKey, UnixMillis,
     group::{Delivery, Held, Lease},
 };
 use tokio_util::sync::CancellationToken;
@@ -98,6 +98,11 @@ impl Incoming {
         &mut self.extensions
     }
 
+    /// The broker's clock.
+    pub(crate) fn now(&self) -> UnixMillis {
+        self.inner.run.broker.now()
+    }
+
     pub(crate) fn run(&self) -> &Run {
         &self.inner.run
     }
@@ -111,8 +116,11 @@ impl Incoming {
     /// Layers may have queued the message, so its deadline may have passed and the consumer may have given it up.
     pub(crate) fn begin(&self) -> Result<(), HandlerError> {
         let deadline = self.message().deadline;
-        if deadline.is_some() && self.inner.delivery.is_expired(self.inner.run.broker.now()) {
+        if deadline.is_some() && self.inner.delivery.is_expired(self.now()) {
             return Err(HandlerError::expired());
+        }
+        if self.inner.lease.is_cancelled() {
+            return Err(HandlerError::cancelled());
         }
         // A layer that tries again finds it begun already, which is as good.
         match self.inner.progress.compare_exchange(WAITING, BEGUN, Ordering::AcqRel, Ordering::Acquire) {

@@ -19,6 +19,8 @@
 //! | is not there | 501 and dead letter `no-handler` | dead letter `no-handler` |
 //! | is not reached before the deadline | nothing | expired |
 //!
+//! What is `failed` or `panicked` here is first tried again, if a [`Retry`] policy says so.
+//!
 //! A process that dies with a message makes another delivery of it, so handlers with effects have to be idempotent.
 
 mod answer;
@@ -35,6 +37,7 @@ mod outcome;
 mod problem;
 pub mod rejection;
 mod reply;
+mod retry;
 mod route;
 mod router;
 mod worker;
@@ -53,6 +56,7 @@ pub use self::{
     incoming::Incoming,
     problem::IntoProblem,
     reply::IntoReply,
+    retry::Retry,
     route::Route,
 };
 

@@ -1,21 +1,32 @@
 //! What becomes of a delivery, once its handler has come to something.
 
+use std::time::Duration;
+
 use http::StatusCode;
 use streamerson_core::{
     Headers, Message, Problem, Reply,
     dead_letter::Reason,
     group::{Outcome, Settled},
 };
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use crate::{
     handler_error::{HandlerError, Kind},
     incoming::Incoming,
+    router::Retries,
 };
 
 /// How a delivery ends, and what its handler sent out; `None` when it does not end here but goes back to its group.
-pub(crate) fn settled(incoming: &Incoming, result: Result<Reply, HandlerError>) -> Option<Settled> {
-    let outcome = match result.and_then(refuse_failures) {
+pub(crate) fn settled(incoming: &Incoming, result: Result<Reply, HandlerError>, retries: &Retries) -> Option<Settled> {
+    let result = result.and_then(refuse_failures);
+    if let Err(error) = &result
+        && let Some(after) = pause(incoming, error, retries)
+    {
+        let Message { event, id, .. } = incoming.message();
+        info!(%event, %id, attempt = incoming.delivery().failures + 1, ?after, %error, "failed; to be tried again");
+        return Some(Outcome::Retried { after, error: error.error.clone() }.into());
+    }
+    let outcome = match result {
         Ok(reply) => {
             let status = status(&reply);
             // A handler that refuses the message has not done what it emitted messages for.
@@ -23,8 +34,8 @@ pub(crate) fn settled(incoming: &Incoming, result: Result<Reply, HandlerError>) 
             return Some(Settled { outcome: of_reply(incoming.message(), reply), emitted });
         }
         Err(HandlerError { kind: Kind::Unstarted, .. }) => return None,
-        Err(HandlerError { kind: Kind::Expired, .. }) => {
-            debug!(event = %incoming.message().event, id = %incoming.message().id, "expired before its handler began");
+        Err(HandlerError { kind: Kind::Expired, error }) => {
+            debug!(event = %incoming.message().event, id = %incoming.message().id, error, "expired");
             Outcome::Expired
         }
         Err(HandlerError { kind: Kind::Failed { reason, reply }, error }) => {
@@ -32,6 +43,14 @@ pub(crate) fn settled(incoming: &Incoming, result: Result<Reply, HandlerError>) 
         }
     };
     Some(outcome.into())
+}
+
+/// How long until another attempt, if there is to be one: never past the deadline.
+fn pause(incoming: &Incoming, error: &HandlerError, retries: &Retries) -> Option<Duration> {
+    let failures = incoming.delivery().failures.saturating_add(1);
+    let after = retries.of(&incoming.message().event).pause(failures, error)?;
+    let in_time = incoming.message().deadline.is_none_or(|deadline| after < deadline.since(incoming.now()));
+    in_time.then_some(after)
 }
 
 /// The status of a reply that may be an error without one.

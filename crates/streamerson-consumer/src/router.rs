@@ -4,13 +4,27 @@ use std::collections::HashMap;
 
 use streamerson_core::{EventType, Reply};
 
-use crate::{handler_error::HandlerError, incoming::Incoming, route::Route};
+use crate::{handler_error::HandlerError, incoming::Incoming, retry::Retry, route::Route};
 
 /// Handlers by event type, and one for the rest.
 #[derive(Debug)]
 pub(crate) struct Router {
     pub(crate) routes: HashMap<EventType, Route>,
     pub(crate) fallback: Option<Route>,
+    pub(crate) retries: Retries,
+}
+
+/// Which policy holds for which event type.
+#[derive(Debug)]
+pub(crate) struct Retries {
+    pub(crate) by_event: HashMap<EventType, Retry>,
+    pub(crate) others: Retry,
+}
+
+impl Retries {
+    pub(crate) fn of(&self, event: &EventType) -> &Retry {
+        self.by_event.get(event).unwrap_or(&self.others)
+    }
 }
 
 impl Router {

@@ -124,7 +124,7 @@ impl Handling {
             }
         };
         let result = result.unwrap_or_else(|panic| Err(HandlerError::panicked(&*panic)));
-        match outcome::settled(&incoming, result) {
+        match outcome::settled(&incoming, result, &self.router.retries) {
             Some(settled) => {
                 self.handled.fetch_add(1, Ordering::Relaxed);
                 held.settle(settled).await;

@@ -149,11 +149,27 @@ name_type!(
     is_message_id
 );
 
+name_type!(
+    /// The id of an entry that waits in a [schedule](crate::Schedule): 1 to 255 visible ASCII characters, and not just `-`.
+    /// Whoever schedules an id again replaces what it stood for.
+    ScheduleId,
+    "schedule id",
+    "a schedule id is 1 to 255 visible ASCII characters without spaces, and not just \"-\"",
+    is_schedule_id
+);
+
 impl Name {
     /// A name that nothing else has or will have: a ULID. For members and inboxes, which must never reuse a name.
     #[must_use]
     pub fn unique() -> Self {
         Self(unique_text())
+    }
+}
+
+impl ScheduleId {
+    /// The id of what a group tries again later.
+    pub(crate) fn of_retry(group: &Name, message: &MessageId) -> Self {
+        Self(format!("retry/{group}/{message}").into())
     }
 }
 
@@ -235,6 +251,10 @@ fn is_message_id(text: &[u8]) -> bool {
     (1..=64).contains(&text.len()) && text != b"-" && text.iter().all(u8::is_ascii_graphic)
 }
 
+fn is_schedule_id(text: &[u8]) -> bool {
+    (1..=255).contains(&text.len()) && text != b"-" && text.iter().all(u8::is_ascii_graphic)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -252,6 +272,8 @@ mod tests {
         assert!(MessageId::new("!~{}:").is_ok());
         assert!(MessageId::new("a b").is_err());
         assert!(MessageId::new("-").is_err());
+        assert!(ScheduleId::new("billing/".to_owned() + &"x".repeat(247)).is_ok());
+        assert!(ScheduleId::new("x".repeat(256)).is_err());
     }
 
     #[test]

@@ -2,8 +2,6 @@
 
 use std::convert::Infallible;
 
-use streamerson_core::Headers;
-
 use super::FromMessage;
 use crate::Incoming;
 
@@ -18,8 +16,6 @@ impl<S: Sync> FromMessage<S> for Attempt {
     type Rejection = Infallible;
 
     async fn from_message(incoming: &Incoming, _: &S) -> Result<Self, Infallible> {
-        let failed = incoming.message().headers.get(Headers::ATTEMPT);
-        let failed: u32 = failed.and_then(|attempts| attempts.parse().ok()).unwrap_or(0);
-        Ok(Self(failed.saturating_add(1)))
+        Ok(Self(incoming.delivery().failures.saturating_add(1)))
     }
 }

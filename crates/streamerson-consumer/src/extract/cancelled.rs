@@ -5,8 +5,8 @@ use std::convert::Infallible;
 use super::{Deadline, FromMessage};
 use crate::Incoming;
 
-/// Tells a handler that nobody will see what it comes to: the caller's deadline has passed, the lease was lost, or the
-/// consumer's time to shut down is over.
+/// Tells a handler that nobody will see what it comes to: the caller went away or its deadline has passed, the lease was
+/// lost, or the consumer's time to shut down is over.
 ///
 /// Handlers that take long look at it between steps, or stop at an await:
 ///
@@ -33,6 +33,7 @@ impl Cancelled {
     pub fn is_cancelled(&self) -> bool {
         self.incoming.run().cancelled.is_cancelled()
             || self.incoming.lease().is_lost()
+            || self.incoming.lease().is_cancelled()
             || self.deadline.remaining().is_some_and(|remaining| remaining.is_zero())
     }
 
@@ -47,6 +48,7 @@ impl Cancelled {
         tokio::select! {
             () = self.incoming.run().cancelled.cancelled() => {}
             () = self.incoming.lease().lost() => {}
+            () = self.incoming.lease().cancelled() => {}
             () = deadline => {}
         }
     }

@@ -23,9 +23,9 @@ use tracing::{debug, info, warn};
 use super::{
     dispatch::{self, Dispatch, Taken},
     held::{Ended, Held, HeldState, Holdings},
-    keeper,
+    keeper, mover,
     order::OrderedBy,
-    settler, taker,
+    settler, taker, tidier,
 };
 use crate::{
     broker::{BrokerError, GroupStart, Membership, ReadWaker, SharedBroker},
@@ -57,6 +57,9 @@ pub struct MemberConfig {
     /// precautions: first beside no other that members died of, then alone, so that none is given up for what another
     /// did to its member.
     pub deliveries_max: u32,
+    /// The longest pause before another attempt that this member waits out itself, and so keeps the delivery; 30 s. Longer
+    /// ones, and those for which there is no room, wait in the topic's schedule.
+    pub retry_held_max: Duration,
     /// What orders deliveries, if anything: those with equal keys are handled one after the other, in the order of the
     /// stream, further attempts included.
     pub ordered_by: Option<OrderedBy>,
@@ -73,6 +76,7 @@ impl Default for MemberConfig {
             held_max: 4096,
             payload_bytes_max: crate::wire::PAYLOAD_BYTES_MAX,
             deliveries_max: 5,
+            retry_held_max: Duration::from_secs(30),
             ordered_by: None,
             start: GroupStart::After(EntryId::ZERO),
         }
@@ -98,6 +102,8 @@ pub struct Member {
     renewer: JoinHandle<()>,
     settler: JoinHandle<()>,
     dispatcher: JoinHandle<()>,
+    mover: JoinHandle<()>,
+    tidier: JoinHandle<()>,
     _gone: DropGuard,
 }
 
@@ -236,6 +242,8 @@ impl Member {
             renewer: tokio::spawn(keeper::renew(Arc::clone(&shared))),
             settler: tokio::spawn(settler::settle_all(Arc::clone(&shared), ended)),
             dispatcher: tokio::spawn(dispatch::keep(Arc::clone(&shared))),
+            mover: tokio::spawn(mover::move_due(Arc::clone(&shared))),
+            tidier: tokio::spawn(tidier::tidy(Arc::clone(&shared))),
             permits: tokio_util::sync::PollSemaphore::new(Arc::new(Semaphore::new(concurrency))),
             permit: None,
             shared,
@@ -309,6 +317,7 @@ impl Member {
         _ = (&mut self.taker).await;
         _ = (&mut self.reclaimer).await;
         _ = (&mut self.dispatcher).await;
+        _ = tokio::join!(&mut self.mover, &mut self.tidier);
         self.taken.close();
         self.shared.dispatch.give_back_unstarted();
         let queued = std::iter::from_fn(|| self.taken.try_recv().ok());

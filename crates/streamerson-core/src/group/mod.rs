@@ -7,9 +7,11 @@ mod dispatch;
 mod held;
 mod keeper;
 mod member;
+mod mover;
 mod order;
 mod settler;
 mod taker;
+mod tidier;
 
 pub use self::{
     delivery::{Delivery, Outcome, Settled},

@@ -1,6 +1,9 @@
 //! Settling: outcomes that queue while a batch is under way go next, as one batch.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use tokio::{sync::mpsc, time::Instant};
@@ -10,13 +13,15 @@ use super::{
     Delivery, Outcome, Settled,
     dispatch::Taken,
     held::{Ended, HeldState},
-    member::Shared,
+    member::{MemberConfig, Shared},
 };
 use crate::{
-    broker::{Append, BrokerError, DeadAppend, Fence, ReplyAppend, Settlement},
+    broker::{Append, BrokerError, DeadAppend, Fence, Later, ReplyAppend, Scheduled, Settlement},
     dead_letter::{DeadLetter, Reason},
     entry::EntryId,
-    name::Name,
+    headers::Headers,
+    message::UnixMillis,
+    name::{Name, ScheduleId},
     problem::Problem,
     produce,
     reply::Reply,
@@ -130,11 +135,16 @@ fn settlement(shared: &Shared, mut ended: Ended) -> Settlement {
 }
 
 fn build(shared: &Shared, ended: &Ended, settled: Settled) -> Result<Settlement, TooLarge> {
+    let mut later = None;
     let (reply, dead) = match settled.outcome {
         Outcome::Replied(reply) => (Some(reply), None),
         // Whoever waits is told that there is nothing to tell.
         Outcome::Done => (Some(Reply::new("")), None),
-        Outcome::Expired | Outcome::Retried { .. } => (None, None),
+        Outcome::Expired => (None, None),
+        Outcome::Retried { after, .. } => {
+            later = ended.delivery.as_deref().map(|delivery| next_attempt(shared, delivery, after)).transpose()?;
+            (None, None)
+        }
         Outcome::Dead { reason, error, reply } => {
             let letter = shared.dead_letter(reason, &error, ended.entry).with_attempts(attempts(ended, reason));
             (reply, Some(DeadAppend::new(shared.dead.clone(), letter.fields(&ended.state.fields))))
@@ -153,8 +163,24 @@ fn build(shared: &Shared, ended: &Ended, settled: Settled) -> Result<Settlement,
         },
         emitted: emitted.collect::<Result<_, _>>()?,
         dead,
-        later: None,
+        later,
     })
+}
+
+/// The same message for this group alone, after a while.
+fn next_attempt(shared: &Shared, delivery: &Delivery, after: Duration) -> Result<Later, TooLarge> {
+    let Delivery { message, topic, membership, failures, .. } = delivery;
+    let again = message
+        .clone()
+        .with_header(Headers::ATTEMPT, failures.saturating_add(1).to_string())
+        .with_header(Headers::ONLY_GROUP, membership.group.as_str());
+    let after_ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
+    let scheduled = Scheduled {
+        id: ScheduleId::of_retry(&membership.group, &message.id),
+        at: UnixMillis(shared.broker.now().0.saturating_add(after_ms)),
+        fields: shared.wire.encode(&again)?,
+    };
+    Ok(Later { schedule: topic.schedule(), scheduled })
 }
 
 /// Who is to be answered, and where.
@@ -174,6 +200,12 @@ impl Shared {
     fn holds_for_retry(&self, ended: &Ended) -> bool {
         let Outcome::Retried { after, error } = &ended.settled.outcome else { return false };
         let Some(delivery) = &ended.delivery else { return false };
+        let MemberConfig { retry_held_max, held_max, ordered_by, .. } = &self.config;
+        // The schedule would let others with its key overtake it. Of the room half is left for what comes new.
+        let short = after <= retry_held_max && self.dispatch.retries() < held_max.div_ceil(2);
+        if self.stopped.is_cancelled() || !(short || ordered_by.is_some()) {
+            return false;
+        }
         let Delivery { message, entry, .. } = &**delivery;
         let delivery = Delivery { failures: delivery.failures.saturating_add(1), ..Delivery::clone(delivery) };
         debug!(event = %message.event, id = %message.id, %entry, ?after, error, "another attempt will follow");
