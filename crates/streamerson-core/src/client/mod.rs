@@ -5,6 +5,7 @@
 
 mod call;
 mod channel;
+mod gone;
 mod inbox;
 mod pending;
 mod replies;
@@ -18,7 +19,7 @@ use std::{
 };
 
 use serde::{Serialize, de::DeserializeOwned};
-use tokio::{sync::Notify, task::JoinHandle};
+use tokio::{sync::Notify, task::JoinHandle, time::Instant};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub use self::{
@@ -28,6 +29,7 @@ pub use self::{
 };
 use self::{
     channel::{Channels, InUse},
+    gone::Gone,
     pending::PendingCalls,
     replies::Inboxes,
 };
@@ -90,7 +92,7 @@ struct Shared {
 
 struct Tasks {
     waker: ReadWaker,
-    running: [JoinHandle<()>; 2],
+    running: [JoinHandle<()>; 3],
 }
 
 impl Client {
@@ -113,6 +115,7 @@ impl Client {
             pending: Arc::new(PendingCalls::new(config.calls_max)),
             closed: closed.clone(),
             trim_soon: Notify::new(),
+            gone: Gone::default(),
         });
         let timeout = config.timeout;
         let shared = Shared { config, wire, inboxes, tasks: Mutex::new(None), _closed: closed.drop_guard() };
@@ -150,7 +153,8 @@ impl Client {
 
     /// Sends a request of a contract and waits for the reply that the contract names.
     ///
-    /// Dropping the future forgets the call; the request may still be handled.
+    /// Dropping the future forgets the call and takes the request back: whoever has it is told, as far as that is possible,
+    /// and need not begin. It may still be handled.
     ///
     /// # Errors
     ///
@@ -176,7 +180,8 @@ impl Client {
 
     /// Sends a request and waits for its reply, whatever its status: errors of the other side are replies too.
     ///
-    /// Dropping the future forgets the call; the request may still be handled.
+    /// Dropping the future forgets the call and takes the request back: whoever has it is told, as far as that is possible,
+    /// and need not begin. It may still be handled.
     ///
     /// # Errors
     ///
@@ -249,7 +254,16 @@ impl Client {
         let keep = channel.keep_for(timeout);
         let asked = keep.unless_epoch;
         let append = Append { keep: Some(keep), ..Append::new(channel.inbound.clone(), fields) };
-        let placed = produce::append_once(broker, &message.id, append).await?;
+        // From here on it may be in the stream.
+        let deadline = Instant::now() + timeout;
+        let watch = self.shared.inboxes.gone.watch(&channel.inbound, message.id.clone(), deadline);
+        let placed = match produce::append_once(broker, &message.id, append).await {
+            Ok(placed) => placed,
+            Err(error) => {
+                watch.end();
+                return Err(error.into());
+            }
+        };
         // On the connection that it was confirmed on, the inbox was not touched.
         if let Some(epoch) = placed.epoch
             && asked != Some(epoch)
@@ -257,7 +271,9 @@ impl Client {
         {
             self.wake_reader();
         }
-        call.answer().await
+        let answer = call.answer().await;
+        watch.end();
+        answer
     }
 
     async fn check_backlog(&self, channel: &InUse) -> Result<(), CallError> {
@@ -292,8 +308,12 @@ impl Client {
         }
         let reader = inboxes.broker.reader();
         let waker = reader.waker();
-        let running =
-            [tokio::spawn(Arc::clone(inboxes).read(reader)), tokio::spawn(Arc::clone(inboxes).keep(waker.clone()))];
+        let take_back = Arc::clone(inboxes);
+        let running = [
+            tokio::spawn(Arc::clone(inboxes).read(reader)),
+            tokio::spawn(Arc::clone(inboxes).keep(waker.clone())),
+            tokio::spawn(async move { take_back.take_back().await }),
+        ];
         *tasks = Some(Tasks { waker, running });
     }
 

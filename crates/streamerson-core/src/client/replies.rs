@@ -12,6 +12,7 @@ use tracing::{debug, warn};
 
 use super::{
     channel::{Channel, Channels},
+    gone::Gone,
     pending::PendingCalls,
 };
 use crate::{
@@ -42,6 +43,7 @@ pub(super) struct Inboxes {
     pub(super) pending: Arc<PendingCalls>,
     pub(super) closed: CancellationToken,
     pub(super) trim_soon: Notify,
+    pub(super) gone: Gone,
 }
 
 impl Inboxes {
