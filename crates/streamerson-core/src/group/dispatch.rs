@@ -272,11 +272,15 @@ impl Dispatch {
         }
     }
 
-    /// Takes out everything that waits for its time, for a member that leaves.
-    pub(super) fn take_waiting(&self) -> Vec<Taken> {
-        let mut inner = self.lock();
-        let retries = std::mem::take(&mut inner.retries).into_values();
-        retries.chain(inner.loner.take()).collect()
+    /// Takes out what waits for another attempt, with the time when it is due, for a member that leaves.
+    pub(super) fn take_retries(&self) -> Vec<(Instant, Taken)> {
+        let retries = std::mem::take(&mut self.lock().retries);
+        retries.into_iter().map(|((at, _), taken)| (at, taken)).collect()
+    }
+
+    /// Takes out what was to run alone, for a member that leaves.
+    pub(super) fn take_loner(&self) -> Option<Taken> {
+        self.lock().loner.take()
     }
 
     /// Lets those go that are due; answers when the next one is.

@@ -16,7 +16,7 @@ use tokio::{
 
 use super::{
     Delivery, Outcome, Settled,
-    dispatch::{Dispatch, Turn},
+    dispatch::{Dispatch, Taken, Turn},
 };
 use crate::{
     entry::{EntryId, Fields},
@@ -59,6 +59,14 @@ impl Ended {
     pub(super) fn new(delivery: &Arc<Delivery>, state: &Arc<HeldState>, settled: Settled) -> Self {
         let (delivery, state) = (Arc::clone(delivery), Arc::clone(state));
         Self { entry: delivery.entry, delivery: Some(delivery), state, settled, silent: false }
+    }
+
+    /// The end of what waits here for another attempt, and then waits in the schedule.
+    pub(super) fn put_off(taken: &Taken, after: Duration) -> Self {
+        // Counted already, and about to be counted once more.
+        let failures = taken.delivery.failures.saturating_sub(1);
+        let delivery = Arc::new(Delivery { failures, ..Delivery::clone(&taken.delivery) });
+        Self::new(&delivery, &taken.state, Outcome::Retried { after, error: "put off".into() }.into())
     }
 
     /// The end of what is no message.

@@ -321,8 +321,13 @@ impl Member {
         self.taken.close();
         self.shared.dispatch.give_back_unstarted();
         let queued = std::iter::from_fn(|| self.taken.try_recv().ok());
-        for taken in queued.chain(self.shared.dispatch.take_waiting()) {
+        for taken in queued.chain(self.shared.dispatch.take_loner()) {
             self.shared.dispatch.hand_back(taken.delivery.entry, &taken.state);
+        }
+        for (at, taken) in self.shared.dispatch.take_retries() {
+            let put_off = Ended::put_off(&taken, at.saturating_duration_since(Instant::now()));
+            // As after a crash when the patience ends before there is room.
+            _ = tokio::time::timeout_at(deadline, self.settle.send(put_off)).await;
         }
         let Self { shared, settle, mut settler, renewer, _gone: gone, .. } = self;
         // The settler ends when nobody can send it anything more. Until then leases are renewed.

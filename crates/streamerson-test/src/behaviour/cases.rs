@@ -30,6 +30,9 @@ macro_rules! behaviour {
                 replace_an_answer_that_is_too_large;
             leases: end_with_a_crash, end_when_a_delivery_is_dropped, outlast_a_slow_handler, are_lost_to_a_thief,
                 end_by_a_hand_back, abandon_after_too_many_deliveries, are_taken_over_in_bulk;
+            turns: come_one_by_one_for_each_key, are_kept_by_what_is_tried_again,
+                are_not_blocked_by_what_waits_for_another_attempt, come_back_from_the_schedule, outlive_their_member,
+                come_one_by_one_after_two_crashes, come_alone_after_three_crashes, end_early_when_the_caller_goes;
             leaving: hands_back_what_never_started, settles_what_ended, leaves_what_is_held;
             lost_groups: are_made_again, skip_nothing_unsettled, skip_nothing_that_others_hold, survive_a_flush;
             subscriptions: keep_the_order, read_many_streams, follow_changes, resume_at_their_cursor,

@@ -15,6 +15,7 @@ pub mod members;
 pub mod outcomes;
 pub mod publishers;
 pub mod subscriptions;
+pub mod turns;
 
 mod cases;
 mod scene;
