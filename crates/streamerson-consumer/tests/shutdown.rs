@@ -186,6 +186,7 @@ async fn a_lost_lease_cancels_and_nothing_more_comes_of_the_handler() {
         cursor: EntryId::ZERO,
         count: 10,
         dead: common::topic().dead(),
+        dead_entries_max: 10,
     };
     let taken = running.broker.reclaim(take_over).await.unwrap().deliveries;
     assert_eq!(taken.len(), 1);

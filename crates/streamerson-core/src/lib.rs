@@ -10,6 +10,7 @@ mod entry;
 pub mod group;
 mod headers;
 pub mod http_header;
+mod keys;
 mod message;
 mod name;
 mod problem;
@@ -25,8 +26,9 @@ pub use self::{
     client::{Call, Client},
     entry::{Entry, EntryId, Fields, InvalidEntryId},
     headers::Headers,
+    keys::{MarkKey, OwnerKey, RegistryKey, Schedule},
     message::{Message, MessageError, UnixMillis, is_json_type},
-    name::{EventType, InvalidName, MessageId, Name},
+    name::{EventType, InvalidName, MessageId, Name, ScheduleId},
     problem::Problem,
     publisher::Publisher,
     reply::{InvalidReply, Reply},

@@ -93,7 +93,7 @@ impl Topic {
         self.key(INBOX, inbox)
     }
 
-    fn key(&self, stream: &str, inbox: &str) -> StreamKey {
+    pub(crate) fn key(&self, stream: &str, inbox: &str) -> StreamKey {
         let shard = self.shard.map_or_else(String::new, |shard| format!("#{shard}"));
         // Joined rather than formatted, which costs several times as much: every reply needs the key of its inbox.
         StreamKey(["{", &self.namespace, ":", &self.name, &shard, "}:", stream, inbox].concat().into())

@@ -4,18 +4,18 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use streamerson_core::{
-    Entry, EntryId, Name, SharedBroker, StreamKey, UnixMillis,
+    Entry, EntryId, Name, Schedule, ScheduleId, SharedBroker, StreamKey, UnixMillis,
     broker::{
-        Append, Appended, Broker, BrokerError, Fence, GroupInfo, GroupReader, GroupStart, Health, Keep, MemberInfo,
-        Membership, Pending, PendingEntry, Range, Reader, ReclaimFrom, Reclaimed, Settlement, StreamInfo, StreamPage,
-        TrimTo,
+        Append, Appended, Broker, BrokerError, Due, Fence, GroupInfo, GroupReader, GroupStart, Health, Keep,
+        MemberInfo, Membership, Pending, PendingEntry, Range, Reader, ReclaimFrom, Reclaimed, Replay, Scheduled,
+        ScheduledPage, ScheduledRange, SettledBatch, Settlement, StreamInfo, StreamPage, TrimTo,
     },
 };
 use tokio::sync::watch;
 
 use crate::{
-    append, claim, config::RedisConfig, group::RedisGroupReader, inspect, read::RedisReader, scan, settle,
-    shared::Shared, stream, url::RedisUrl,
+    append, claim, config::RedisConfig, dead, group::RedisGroupReader, inspect, read::RedisReader, scan, schedule,
+    settle, shared::Shared, stream, url::RedisUrl,
 };
 
 /// A Redis server, or one that speaks like it: Valkey, Dragonfly, Kvrocks.
@@ -145,7 +145,7 @@ impl Broker for RedisBroker {
         membership: &'a Membership,
         batch: &'a [Settlement],
         fence: Fence,
-    ) -> BoxFuture<'a, Result<Vec<EntryId>, BrokerError>> {
+    ) -> BoxFuture<'a, Result<SettledBatch, BrokerError>> {
         Box::pin(settle::settle(&self.shared, membership, batch, fence))
     }
 
@@ -166,6 +166,38 @@ impl Broker for RedisBroker {
     fn leave(&self, membership: &Membership) -> BoxFuture<'_, Result<bool, BrokerError>> {
         let membership = membership.clone();
         Box::pin(async move { claim::leave(&self.shared, &membership).await })
+    }
+
+    fn schedule(&self, schedule: &Schedule, entries: Vec<Scheduled>) -> BoxFuture<'_, Vec<Result<(), BrokerError>>> {
+        let schedule = schedule.clone();
+        Box::pin(async move { schedule::schedule(&self.shared, &schedule, entries).await })
+    }
+
+    fn move_due(&self, schedule: &Schedule, count: usize) -> BoxFuture<'_, Result<Due, BrokerError>> {
+        let schedule = schedule.clone();
+        Box::pin(async move { schedule::move_due(&self.shared, &schedule, count).await })
+    }
+
+    fn scheduled(&self, range: ScheduledRange) -> BoxFuture<'_, Result<ScheduledPage, BrokerError>> {
+        Box::pin(async move { schedule::scheduled(&self.shared, &range).await })
+    }
+
+    fn cancel_scheduled(
+        &self,
+        schedule: &Schedule,
+        ids: Vec<ScheduleId>,
+    ) -> BoxFuture<'_, Result<Vec<ScheduleId>, BrokerError>> {
+        let schedule = schedule.clone();
+        Box::pin(async move { schedule::cancel(&self.shared, &schedule, &ids).await })
+    }
+
+    fn replay(&self, replay: Replay) -> BoxFuture<'_, Result<Option<EntryId>, BrokerError>> {
+        Box::pin(async move { dead::replay(&self.shared, &replay).await })
+    }
+
+    fn drop_entries(&self, key: &StreamKey, ids: Vec<EntryId>) -> BoxFuture<'_, Result<u64, BrokerError>> {
+        let key = key.clone();
+        Box::pin(async move { dead::drop_entries(&self.shared, &key, &ids).await })
     }
 
     fn now(&self) -> UnixMillis {

@@ -3,7 +3,7 @@
 use streamerson_core::{
     EntryId, Fields,
     broker::{BrokerError, Delivered, Membership, ReclaimFrom, Reclaimed},
-    dead_letter::{DEAD_ENTRIES_MAX, DeadLetter, FIELD, Reason},
+    dead_letter::{DeadLetter, FIELD, Reason},
 };
 
 use crate::{
@@ -86,11 +86,11 @@ pub(crate) async fn reclaim(shared: &Shared, from: &ReclaimFrom) -> Result<Recla
         command.arg(membership.key.as_str()).arg(from.dead.as_str());
         command.arg(membership.group.as_str()).arg(membership.member.as_str());
         command.int(lease_ms).pair(from.cursor.ms, from.cursor.seq).int(from.count as u64);
-        command.int(DEAD_ENTRIES_MAX).arg(&before_id).arg(&after_id);
+        command.int(from.dead_entries_max).arg(&before_id).arg(&after_id);
     });
     let reply = checked("the reclaim script", membership, reply.await?)?;
-    let parts = <[Reply; 4]>::try_from(array("the reclaim script", reply)?);
-    let [cursor, claimed, gone, failure] =
+    let parts = <[Reply; 5]>::try_from(array("the reclaim script", reply)?);
+    let [cursor, claimed, gone, failure, dropped] =
         parts.map_err(|parts| unexpected("the reclaim script", &Reply::Array(parts)))?;
     let cursor = as_id(&cursor).ok_or_else(|| unexpected("the reclaim script", &cursor))?;
     let deliveries = array("the reclaim script", claimed)?.into_iter().map(delivered).collect::<Result<_, _>>()?;
@@ -99,7 +99,7 @@ pub(crate) async fn reclaim(shared: &Shared, from: &ReclaimFrom) -> Result<Recla
         let (key, cause) = (&from.dead, String::from_utf8_lossy(&cause));
         tracing::warn!(%key, ?trimmed, %cause, "deliveries whose entries are gone left no dead letters");
     }
-    Ok(Reclaimed { deliveries, cursor, trimmed })
+    Ok(Reclaimed { deliveries, cursor, trimmed, dead_dropped: as_count(&dropped).unwrap_or(0) })
 }
 
 /// See [`Broker::leave`](streamerson_core::Broker::leave).

@@ -11,6 +11,7 @@ mod claim;
 mod clock;
 mod config;
 mod connection;
+mod dead;
 mod error;
 mod eviction;
 mod group;
@@ -21,9 +22,11 @@ mod reply;
 #[doc(hidden)]
 pub mod resp;
 mod scan;
+mod schedule;
 mod script;
 mod settle;
 mod shared;
+mod step;
 mod stream;
 #[cfg(feature = "tls")]
 mod tls;

@@ -17,17 +17,34 @@ pub(crate) struct Script {
 }
 
 /// Settles deliveries that the member still owns.
-pub(crate) static SETTLE: Script = Script::new(include_str!("scripts/settle.lua"));
+pub(crate) static SETTLE: Script = Script::new(concat!(
+    include_str!("scripts/lib_bury.lua"),
+    include_str!("scripts/lib_schedule.lua"),
+    include_str!("scripts/settle.lua"),
+));
 /// Renews the lease of deliveries that the member still owns.
 pub(crate) static RENEW: Script = Script::new(include_str!("scripts/renew.lua"));
 /// Takes over deliveries that nobody renewed.
-pub(crate) static RECLAIM: Script = Script::new(include_str!("scripts/reclaim.lua"));
+pub(crate) static RECLAIM: Script =
+    Script::new(concat!(include_str!("scripts/lib_bury.lua"), include_str!("scripts/reclaim.lua")));
 /// Gives up deliveries that never started.
 pub(crate) static HAND_BACK: Script = Script::new(include_str!("scripts/hand_back.lua"));
 /// Takes a member without pending deliveries off its group.
 pub(crate) static LEAVE: Script = Script::new(include_str!("scripts/leave.lua"));
 /// Trims a stream behind its slowest group.
 pub(crate) static TRIM: Script = Script::new(include_str!("scripts/trim.lua"));
+/// Lets entries wait for their time.
+pub(crate) static SCHEDULE: Script =
+    Script::new(concat!(include_str!("scripts/lib_schedule.lua"), include_str!("scripts/schedule.lua")));
+/// Moves entries whose time has come.
+pub(crate) static MOVE_DUE: Script =
+    Script::new(concat!(include_str!("scripts/lib_unpack.lua"), include_str!("scripts/move_due.lua")));
+/// Lists entries that wait.
+pub(crate) static SCHEDULED: Script = Script::new(include_str!("scripts/scheduled.lua"));
+/// Removes entries that wait.
+pub(crate) static CANCEL: Script = Script::new(include_str!("scripts/cancel.lua"));
+/// Moves a dead letter back.
+pub(crate) static REPLAY: Script = Script::new(include_str!("scripts/replay.lua"));
 
 impl Script {
     const fn new(text: &'static str) -> Self {

@@ -3,18 +3,21 @@
 use std::collections::HashMap;
 
 use streamerson_core::{
-    EntryId, Fields, StreamKey,
-    broker::{Append, BrokerError, Fence, Membership, Pending, Settlement},
+    EntryId,
+    broker::{Append, BrokerError, Fence, Later, Membership, Pending, SettledBatch, Settlement, check_movable},
 };
 
 use crate::{
-    append::{append, encode_fields, encode_reply, fields_bytes, keep},
+    append::{append, encode_reply, fields_bytes, keep},
+    dead::drop_oldest,
     error::{refused, unexpected},
     inspect::pending,
     reply::{array, as_count, as_id, stream_error},
     resp::{Command, Reply},
+    schedule::{refusal, schedule},
     script,
     shared::Shared,
+    step::{Step, steps},
 };
 
 /// What errors call the script.
@@ -23,41 +26,55 @@ const SCRIPT: &str = "the settle script";
 /// The most deliveries settled by one run of the script, which the server answers nobody else during.
 const SCRIPT_SETTLEMENTS_MAX: usize = 1000;
 
-/// The most fields of an entry that a script can append: Lua's stack holds 8,000 values.
-const SCRIPT_FIELDS_MAX: usize = 3900;
-
 /// See [`Broker::settle`](streamerson_core::Broker::settle).
 pub(crate) async fn settle(
     shared: &Shared,
     membership: &Membership,
     batch: &[Settlement],
     fence: Fence,
-) -> Result<Vec<EntryId>, BrokerError> {
+) -> Result<SettledBatch, BrokerError> {
     if batch.is_empty() {
-        return Ok(Vec::new());
+        return Ok(SettledBatch::default());
     }
     // Within a transaction, an append that fails does not keep the ack from being carried out. That is as it should be
     // for a reply, whose inbox may be gone; nothing else may be lost so.
-    let replies_only = |settlement: &Settlement| settlement.emitted.is_empty() && settlement.dead.is_none();
-    if fence == Fence::Renewed && batch.iter().all(replies_only) {
-        return settle_plainly(shared, membership, batch).await.map(|()| Vec::new());
+    let is_plain = |settlement: &Settlement| {
+        settlement.emitted.is_empty() && settlement.dead.is_none() && settlement.later.is_none()
+    };
+    if fence == Fence::Renewed && batch.iter().all(is_plain) {
+        return settle_plainly(shared, membership, batch).await.map(|()| SettledBatch::default());
     }
 
-    let keeps: Vec<_> = appends(batch).filter_map(|append| append.keep.clone()).collect();
+    let emitted = batch.iter().flat_map(|settlement| &settlement.emitted);
+    let keeps: Vec<_> = emitted.filter_map(|append| append.keep.clone()).collect();
     if !keeps.is_empty() {
         keep(shared, keeps).await?;
     }
-    let (wide, narrow): (Vec<_>, Vec<_>) = batch.iter().partition(|settlement| is_wide(settlement));
-    let mut lost = Vec::new();
-    for chunk in narrow.chunks(SCRIPT_SETTLEMENTS_MAX) {
-        lost.append(&mut settle_by_script(shared, membership, chunk).await?);
-    }
-    for settlement in wide {
-        if !settle_step_by_step(shared, membership, settlement).await? {
-            lost.push(settlement.id);
+    let mut settled = SettledBatch::default();
+    let mut failure = None;
+    let (mut narrow, mut wide) = (Vec::new(), Vec::new());
+    for settlement in batch {
+        match settlement.later.as_ref().map(|later| check_movable(&later.scheduled.fields)) {
+            Some(Err(error)) => failure = Some(error),
+            _ => {
+                let steps = steps(settlement);
+                if steps.iter().any(Step::is_wide) {
+                    wide.push(settlement);
+                } else {
+                    narrow.push((settlement.id, steps));
+                }
+            }
         }
     }
-    Ok(lost)
+    for chunk in narrow.chunks(SCRIPT_SETTLEMENTS_MAX) {
+        let chunk = settle_by_script(shared, membership, chunk, &mut settled).await;
+        failure = failure.or(chunk.err());
+    }
+    for settlement in wide {
+        let one = settle_step_by_step(shared, membership, settlement, &mut settled).await;
+        failure = failure.or(one.err());
+    }
+    failure.map_or(Ok(settled), Err)
 }
 
 /// One transaction for the whole batch: the replies, then one ack for all. Without replies the ack alone.
@@ -108,56 +125,48 @@ async fn settle_plainly(shared: &Shared, membership: &Membership, batch: &[Settl
 async fn settle_by_script(
     shared: &Shared,
     membership: &Membership,
-    batch: &[&Settlement],
-) -> Result<Vec<EntryId>, BrokerError> {
+    batch: &[(EntryId, Vec<Step<'_>>)],
+    settled: &mut SettledBatch,
+) -> Result<(), BrokerError> {
     let Membership { key, group, member } = membership;
-    let mut keys = vec![key];
+    let all = || batch.iter().flat_map(|(_, steps)| steps);
+    let mut keys = vec![key.as_str()];
     let mut indexes = HashMap::new();
-    let targets = batch.iter().flat_map(|settlement| steps(settlement)).map(|step| step.key);
-    targets.for_each(|target| {
+    all().flat_map(Step::keys).for_each(|target| {
         indexes.entry(target).or_insert_with(|| {
             keys.push(target);
             keys.len() as u64
         });
     });
 
-    let arguments =
-        2 + batch.iter().map(|settlement| 2 + steps(settlement).map(Step::arguments).sum::<usize>()).sum::<usize>();
-    let bytes =
-        batch.iter().flat_map(|settlement| steps(settlement)).map(|step| fields_bytes(step.fields)).sum::<usize>();
+    let arguments = 2 + 2 * batch.len() + all().map(Step::arguments).sum::<usize>();
+    let bytes = 64 * batch.len() + all().map(Step::bytes).sum::<usize>();
     let encode = |command: &mut Command<'_>| {
         keys.iter().for_each(|key| {
-            command.arg(key.as_str());
+            command.arg(key);
         });
         command.arg(group.as_str()).arg(member.as_str());
-        for settlement in batch {
-            command.pair(settlement.id.ms, settlement.id.seq).int(steps(settlement).count() as u64);
-            for step in steps(settlement) {
-                command.int(indexes.get(step.key).copied().unwrap_or(0)).arg(step.kind);
-                match step.entries_max {
-                    Some(entries_max) => command.int(entries_max),
-                    None => command.arg(""),
-                };
-                encode_fields(command.int(2 * step.fields.len() as u64), step.fields);
-            }
+        for (id, steps) in batch {
+            command.pair(id.ms, id.seq).int(steps.len() as u64);
+            steps.iter().for_each(|step| step.encode(command, |key| indexes.get(key).copied().unwrap_or(0)));
         }
     };
-    let reply = script::SETTLE.run(shared, keys.len(), arguments, 64 * batch.len() + bytes, encode).await?;
+    let reply = script::SETTLE.run(shared, keys.len(), arguments, bytes, encode).await?;
     if let Reply::Error(message) = &reply {
         return Err(stream_error(SCRIPT, message, key, Some(group)));
     }
     let parts = array(SCRIPT, reply)?;
-    match parts.as_slice() {
-        [Reply::Array(lost), Reply::Nil, _] => Ok(lost.iter().filter_map(as_id).collect()),
-        [_, Reply::Bulk(message), index] => {
-            let index = as_count(index).and_then(|index| usize::try_from(index).ok()).unwrap_or(0);
-            Err(match keys.get(index.wrapping_sub(1)) {
-                Some(key) => stream_error(SCRIPT, message, key, None),
-                None => refused(message),
-            })
-        }
-        _ => Err(unexpected(SCRIPT, &Reply::Array(parts))),
-    }
+    let [Reply::Array(lost), failure, index, dropped] = parts.as_slice() else {
+        return Err(unexpected(SCRIPT, &Reply::Array(parts)));
+    };
+    settled.lost.extend(lost.iter().filter_map(as_id));
+    settled.dead_dropped += as_count(dropped).unwrap_or(0);
+    let Reply::Bulk(message) = failure else { return Ok(()) };
+    let index = as_count(index).and_then(|index| usize::try_from(index).ok()).unwrap_or(0);
+    Err(match keys.get(index.wrapping_sub(1)) {
+        Some(key) => refusal(SCRIPT, message, key),
+        None => refused(message),
+    })
 }
 
 /// The same for a delivery with an entry that no script can append: look, append, ack, one after the other. A crash
@@ -166,58 +175,27 @@ async fn settle_step_by_step(
     shared: &Shared,
     membership: &Membership,
     settlement: &Settlement,
-) -> Result<bool, BrokerError> {
+    settled: &mut SettledBatch,
+) -> Result<(), BrokerError> {
     let Membership { key, group, member } = membership;
-    let id = settlement.id;
-    let look = Pending { key: key.clone(), group: group.clone(), member: Some(member.clone()), from: id, count: 1 };
-    if pending(shared, &look).await?.first().is_none_or(|pending| pending.id != id) {
-        return Ok(false);
+    let Settlement { id, reply, emitted, dead, later } = settlement;
+    let look = Pending { key: key.clone(), group: group.clone(), member: Some(member.clone()), from: *id, count: 1 };
+    if pending(shared, &look).await?.first().is_none_or(|pending| pending.id != *id) {
+        settled.lost.push(*id);
+        return Ok(());
     }
-    let replies = settlement
-        .reply
+    if let Some(Later { schedule: on, scheduled }) = later {
+        schedule(shared, on, vec![scheduled.clone()]).await.into_iter().collect::<Result<(), _>>()?;
+    }
+    let replies = reply
         .iter()
         .map(|reply| Append { only_if_exists: true, ..Append::new(reply.key.clone(), reply.fields.clone()) });
-    let others = settlement.emitted.iter().chain(&settlement.dead).cloned();
-    for appended in append(shared, replies.chain(others).collect()).await {
+    let letters = dead.iter().map(|dead| Append::new(dead.key.clone(), dead.fields.clone()));
+    for appended in append(shared, emitted.iter().cloned().chain(replies).chain(letters).collect()).await {
         appended?;
     }
-    settle_plainly(shared, membership, &[Settlement::done(id)]).await.map(|()| true)
-}
-
-/// One append of a settlement.
-struct Step<'a> {
-    key: &'a StreamKey,
-    fields: &'a Fields,
-    kind: &'static str,
-    entries_max: Option<u64>,
-}
-
-impl Step<'_> {
-    /// How many arguments of the script it takes.
-    fn arguments(self) -> usize {
-        4 + 2 * self.fields.len()
+    if let Some(dead) = dead {
+        settled.dead_dropped += drop_oldest(shared, dead).await?;
     }
-}
-
-/// The appends of a settlement, in order.
-fn steps(settlement: &Settlement) -> impl Iterator<Item = Step<'_>> {
-    fn step(append: &Append) -> Step<'_> {
-        let kind = if append.only_if_exists { "if-exists" } else { "append" };
-        Step { key: &append.key, fields: &append.fields, kind, entries_max: append.entries_max }
-    }
-    let reply = settlement.reply.as_ref().map(|reply| Step {
-        key: &reply.key,
-        fields: &reply.fields,
-        kind: "reply",
-        entries_max: None,
-    });
-    settlement.emitted.iter().map(step).chain(reply).chain(settlement.dead.iter().map(step))
-}
-
-fn appends(batch: &[Settlement]) -> impl Iterator<Item = &Append> {
-    batch.iter().flat_map(|settlement| settlement.emitted.iter().chain(&settlement.dead))
-}
-
-fn is_wide(settlement: &Settlement) -> bool {
-    steps(settlement).any(|step| step.fields.len() > SCRIPT_FIELDS_MAX)
+    settle_plainly(shared, membership, &[Settlement::done(*id)]).await
 }

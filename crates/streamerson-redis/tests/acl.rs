@@ -3,8 +3,11 @@
 use std::{fs, time::Duration};
 
 use streamerson_core::{
-    BrokerError, EntryId, EventType, Fields, Name, Reply, SharedBroker, Topic,
-    broker::{Append, GroupStart, Membership, Pending, Range, ReclaimFrom, TrimTo},
+    BrokerError, EntryId, EventType, Fields, Name, Reply, ScheduleId, SharedBroker, Topic, UnixMillis,
+    broker::{
+        Append, DeadAppend, Fence, GroupStart, Later, Membership, Pending, Range, ReclaimFrom, Replay, ScheduleCursor,
+        Scheduled, ScheduledRange, Settlement, TrimTo,
+    },
     client::{Client, Request},
     dead_letter::Reason,
     group::{Member, MemberConfig, Outcome, Settled},
@@ -134,7 +137,8 @@ async fn deliveries_of_the_dead_are_taken_over() {
     let heir = Membership::new(topic.inbound(), group.clone());
     let lease = Duration::ZERO;
     let (cursor, dead) = (EntryId::ZERO, topic.dead());
-    let from = ReclaimFrom { membership: heir.clone(), lease, cursor, count: 10, dead: dead.clone() };
+    let from =
+        ReclaimFrom { membership: heir.clone(), lease, cursor, count: 10, dead: dead.clone(), dead_entries_max: 1 };
     let reclaimed = worker.reclaim(from).await.expect("reclaimed");
     assert_eq!((reclaimed.deliveries.len(), &reclaimed.trimmed[..]), (1, &[second][..]));
     assert_eq!(worker.stream_info(&dead).await.expect("an answer").expect("a stream").len, 1);
@@ -142,6 +146,46 @@ async fn deliveries_of_the_dead_are_taken_over() {
     let (key, member) = (membership.key, Some(heir.member));
     let pending = Pending { key, group, member, from: EntryId::ZERO, count: 10 };
     assert_eq!(worker.pending(pending).await.expect("pending").len(), 1);
+    nothing_was_denied(&server).await;
+}
+
+/// The rest of what only workers do: entries for later, and dead letters that are tried again.
+#[tokio::test]
+async fn messages_go_on_later_and_again() {
+    let (server, [_, worker]) = spawn().await;
+    let worker = connect(&server, &worker).await;
+    let (topic, schedule) = (orders(), orders().schedule());
+    let mut fields = Fields::default();
+    fields.push("p", "later");
+    let id = |text: &str| ScheduleId::new(text.to_owned()).expect("an id");
+    let entry = |text: &str| Scheduled { id: id(text), at: UnixMillis(1), fields: fields.clone() };
+    for answer in worker.schedule(&schedule, vec![entry("a"), entry("b"), entry("c")]).await {
+        answer.expect("scheduled");
+    }
+    let after = Some(ScheduleCursor { at: "1".into(), id: "a".into() });
+    let page = worker.scheduled(ScheduledRange { schedule: schedule.clone(), after, count: 1 }).await.expect("a page");
+    assert_eq!(page.entries, [entry("b")]);
+    assert_eq!(worker.cancel_scheduled(&schedule, vec![id("b")]).await.expect("cancelled").len(), 1);
+    assert_eq!(worker.move_due(&schedule, 10).await.expect("moved").moved, 2);
+
+    let membership = Membership::new(topic.inbound(), Name::unique());
+    worker.create_group(&membership.key, &membership.group, GroupStart::After(EntryId::ZERO)).await.expect("a group");
+    let held = worker.group_reader(&membership).read(2, Duration::ZERO).await.expect("deliveries");
+    let dead = DeadAppend { key: topic.dead(), fields: fields.clone(), entries_max: 1 };
+    let batch = [0, 1].map(|at| Settlement { dead: Some(dead.clone()), ..Settlement::done(held[at].entry.id) });
+    assert_eq!(worker.settle(&membership, &batch, Fence::Check).await.expect("settled").dead_dropped, 1);
+    let later = Later { schedule, scheduled: entry("d") };
+    let fresh = worker.append(vec![Append::new(topic.inbound(), fields.clone())]).await.remove(0).expect("appended");
+    assert_eq!(worker.group_reader(&membership).read(1, Duration::ZERO).await.expect("a delivery").len(), 1);
+    let batch = [Settlement { later: Some(later), ..Settlement::done(fresh.id.expect("an id")) }];
+    assert_eq!(worker.settle(&membership, &batch, Fence::Check).await.expect("settled").lost, []);
+
+    let (dead, from, to) = (topic.dead(), EntryId::ZERO, EntryId::MAX);
+    let range = Range { key: dead.clone(), from, to, count: 10, newest_first: false };
+    let letter = worker.range(range).await.expect("dead letters").remove(0);
+    let replay = Replay { dead: dead.clone(), id: letter.id, into: topic.inbound(), fields };
+    assert!(worker.replay(replay).await.expect("replayed").is_some());
+    assert_eq!(worker.drop_entries(&dead, vec![letter.id]).await.expect("dropped"), 0);
     nothing_was_denied(&server).await;
 }
 
@@ -162,7 +206,6 @@ async fn they_can_do_no_more() {
             "CLIENT KILL ID 1",
             "SHUTDOWN",
             "DEL {shop:orders}:in",
-            "XDEL {shop:orders}:in 1-0",
             "XGROUP DESTROY {shop:orders}:in orders",
             "XGROUP SETID {shop:orders}:in orders 0",
             "GET {shop:orders}:secret",
@@ -185,6 +228,7 @@ async fn they_can_do_no_more() {
         "XREADGROUP GROUP orders me STREAMS {shop:orders}:in >",
         "XACK {shop:orders}:in orders 1-0",
         "XADD {shop:orders}:dead * p x",
+        "XDEL {shop:orders}:in 1-0",
         "EVAL return 0",
         "MULTI",
     ] {

@@ -75,7 +75,7 @@ async fn a_settlement_of_unknown_fate_can_be_sent_again() {
     let (answer, ()) = tokio::join!(settle, cut);
     proxy.restore();
     assert!(matches!(answer, Err(BrokerError::Interrupted { .. })), "{answer:?}");
-    assert_eq!(broker.settle(&membership, &batch, Fence::Check).await.unwrap(), [id]);
+    assert_eq!(broker.settle(&membership, &batch, Fence::Check).await.unwrap().lost, [id]);
     holds(&server, inbox.as_str(), 2).await;
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use streamerson_core::{
     BrokerError, EntryId, Fields, Name, Topic,
-    broker::{Append, Broker, Fence, GroupStart, Membership, Pending, Range, ReplyAppend, Settlement},
+    broker::{Append, Broker, DeadAppend, Fence, GroupStart, Membership, Pending, Range, ReplyAppend, Settlement},
 };
 use streamerson_redis::RedisBroker;
 use streamerson_test::RedisServer;
@@ -43,7 +43,7 @@ async fn a_full_server_leaves_deliveries_pending() {
     let appended = broker.append(vec![Append::new(topic.inbound(), fields("more"))]).await.remove(0);
     assert!(is_full(&appended.unwrap_err()));
     let reply = Some(ReplyAppend { key: inbox, fields: fields("answer") });
-    let dead = Some(Append::new(topic.dead(), fields("dead")));
+    let dead = Some(DeadAppend::new(topic.dead(), fields("dead")));
     for settlement in [
         Settlement { reply: reply.clone(), ..Settlement::done(id) },
         Settlement { dead, ..Settlement::done(id) },
@@ -57,7 +57,7 @@ async fn a_full_server_leaves_deliveries_pending() {
     }
     // What needs no room still works, so that the server can be emptied.
     assert_eq!(broker.renew(&membership, vec![id]).await.unwrap(), []);
-    assert_eq!(broker.settle(&membership, &[Settlement::done(id)], Fence::Check).await.unwrap(), []);
+    assert_eq!(broker.settle(&membership, &[Settlement::done(id)], Fence::Check).await.unwrap().lost, []);
     assert_eq!(pending(&broker, &membership).await, 0);
 }
 
@@ -85,9 +85,9 @@ async fn an_entry_with_more_fields_than_a_script_can_hold_is_buried_whole() {
     let (membership, id) = holder(&broker, &topic).await;
     let mut wide = Fields::default();
     (0..5000).for_each(|number| wide.push(number.to_string(), "x"));
-    let batch = [Settlement { dead: Some(Append::new(topic.dead(), wide.clone())), ..Settlement::done(id) }];
-    assert_eq!(broker.settle(&membership, &batch, Fence::Check).await.unwrap(), []);
-    assert_eq!(broker.settle(&membership, &batch, Fence::Check).await.unwrap(), [id]);
+    let batch = [Settlement { dead: Some(DeadAppend::new(topic.dead(), wide.clone())), ..Settlement::done(id) }];
+    assert_eq!(broker.settle(&membership, &batch, Fence::Check).await.unwrap().lost, []);
+    assert_eq!(broker.settle(&membership, &batch, Fence::Check).await.unwrap().lost, [id]);
     let range = Range { key: topic.dead(), from: EntryId::ZERO, to: EntryId::MAX, count: 10, newest_first: false };
     let buried = broker.range(range).await.unwrap();
     assert_eq!((buried.len(), &buried[0].fields), (1, &wide));

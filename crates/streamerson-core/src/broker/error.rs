@@ -68,6 +68,14 @@ pub enum BrokerError {
         /// The key.
         key: StreamKey,
     },
+    /// What the key holds is full: it is bounded, and takes no more until some of it is gone.
+    #[error("{key} is full: it holds {max} already, as many as it may")]
+    Full {
+        /// The key: a schedule's, or a registry's.
+        key: Arc<str>,
+        /// How many it may hold.
+        max: u64,
+    },
     /// The broker answered with an error of its own. Nothing was done.
     #[error("the broker refused: {code} {message}")]
     Refused {

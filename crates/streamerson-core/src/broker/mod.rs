@@ -19,6 +19,7 @@
 
 mod error;
 pub mod memory;
+mod schedule;
 mod types;
 
 use std::{fmt, sync::Arc, time::Duration};
@@ -28,16 +29,18 @@ use tokio::sync::watch;
 
 pub use self::{
     error::BrokerError,
+    schedule::{Due, Later, Replay, ScheduleCursor, Scheduled, ScheduledPage, ScheduledRange, check_movable},
     types::{
-        Append, Appended, Delivered, Fence, GroupInfo, GroupStart, Health, Keep, MemberInfo, Membership, Pending,
-        PendingEntry, Range, ReclaimFrom, Reclaimed, ReplyAppend, Settlement, StreamInfo, StreamPage, StreamRead,
-        TrimTo,
+        Append, Appended, DeadAppend, Delivered, Fence, GroupInfo, GroupStart, Health, Keep, MemberInfo, Membership,
+        Pending, PendingEntry, Range, ReclaimFrom, Reclaimed, ReplyAppend, SettledBatch, Settlement, StreamInfo,
+        StreamPage, StreamRead, TrimTo,
     },
 };
 use crate::{
     entry::{Entry, EntryId},
+    keys::Schedule,
     message::UnixMillis,
-    name::Name,
+    name::{Name, ScheduleId},
     publisher::Publisher,
     subscription::{Cursor, Subscription},
     topic::StreamKey,
@@ -63,7 +66,8 @@ pub trait Broker: fmt::Debug + Send + Sync + 'static {
 
     /// Removes entries from the old end of a stream; answers how many, where the broker says so.
     ///
-    /// A broker may keep a little more than asked where that is cheaper, never less.
+    /// A broker may keep a little more than asked where that is cheaper, never less. Not for streams of dead letters, see
+    /// [`Broker::drop_entries`].
     fn trim(&self, key: &StreamKey, to: TrimTo) -> BoxFuture<'_, Result<u64, BrokerError>>;
 
     /// Makes streams that do not exist, empty, and sets when each goes by itself. The life of an inbox.
@@ -107,13 +111,15 @@ pub trait Broker: fmt::Debug + Send + Sync + 'static {
     fn group_reader(&self, membership: &Membership) -> Box<dyn GroupReader>;
 
     /// Ends deliveries: for each, in one step, the reply and the emitted entries are appended, the dead letter is
-    /// appended and the entry is acked. Answers the ids that were not the member's any more; of those nothing was done.
+    /// appended, the entry for later is scheduled and the entry is acked. Answers the ids that were not the member's any
+    /// more; of those nothing was done.
     ///
     /// With [`Fence::Renewed`] the adapter may skip the look at the owner, and then answers no lost ids. A batch with a
-    /// dead letter is always fenced. Emitted entries that can't share the step are appended before it.
+    /// dead letter or an entry for later is always fenced. Emitted entries that can't share the step are appended before
+    /// it.
     ///
-    /// An append that fails leaves its own delivery pending; the rest of the batch is settled, and the answer is the
-    /// error. A reply is different: nobody may be there to hear it, so one whose inbox is gone, or is no stream, counts
+    /// An append that fails leaves its own delivery pending, and so does a schedule that is full; the rest of the batch
+    /// is settled, and the answer is the error. A reply is different: nobody may be there to hear it, so one whose inbox is gone, or is no stream, counts
     /// as sent.
     ///
     /// After [`BrokerError::Interrupted`] the same batch may be sent again with [`Fence::Check`]: what was done the
@@ -123,7 +129,7 @@ pub trait Broker: fmt::Debug + Send + Sync + 'static {
         membership: &'a Membership,
         batch: &'a [Settlement],
         fence: Fence,
-    ) -> BoxFuture<'a, Result<Vec<EntryId>, BrokerError>>;
+    ) -> BoxFuture<'a, Result<SettledBatch, BrokerError>>;
 
     /// Says that the member still lives and still holds these: their idle time starts again. Delivery counts stay.
     /// Answers the ids that were not the member's any more. Without ids it is the sign of life alone.
@@ -143,6 +149,40 @@ pub trait Broker: fmt::Debug + Send + Sync + 'static {
 
     /// Takes the member off the group's list if nothing is pending on it, in one step. Answers whether it is off.
     fn leave(&self, membership: &Membership) -> BoxFuture<'_, Result<bool, BrokerError>>;
+
+    /// Lets entries wait for their time. Each is there whole or not at all, and takes the place of one with the same id.
+    ///
+    /// Answers one result for each, in order: [`BrokerError::Full`] for one that is new when the schedule holds as many
+    /// as it may, and as [`check_movable`] for fields that it can't hold. After [`BrokerError::Interrupted`] the same
+    /// call may be made again.
+    fn schedule(&self, schedule: &Schedule, entries: Vec<Scheduled>) -> BoxFuture<'_, Vec<Result<(), BrokerError>>>;
+
+    /// Moves entries that are due into the stream, by time and then by id, at most `count` and never more than
+    /// [`ScheduledRange::COUNT_MAX`]; a broker may stop earlier where they are large. Each goes in one step, so it comes
+    /// once whoever else calls this at the same time, and after [`BrokerError::Interrupted`] too.
+    ///
+    /// What no entry can be made of is removed and answered. An error stops the move where it is: what was moved before
+    /// is answered, and the error comes with the next call.
+    fn move_due(&self, schedule: &Schedule, count: usize) -> BoxFuture<'_, Result<Due, BrokerError>>;
+
+    /// Entries that wait, by time and then by id, a page at a time. One that is scheduled meanwhile may be among them or
+    /// not; each of the others is there once.
+    fn scheduled(&self, range: ScheduledRange) -> BoxFuture<'_, Result<ScheduledPage, BrokerError>>;
+
+    /// Removes entries that wait. Answers which of them were there, in order.
+    fn cancel_scheduled(
+        &self,
+        schedule: &Schedule,
+        ids: Vec<ScheduleId>,
+    ) -> BoxFuture<'_, Result<Vec<ScheduleId>, BrokerError>>;
+
+    /// Moves a dead letter back into a stream, in one step. Answers the id that it has there, and `None` when the dead
+    /// letter was gone: somebody else replayed or dropped it.
+    fn replay(&self, replay: Replay) -> BoxFuture<'_, Result<Option<EntryId>, BrokerError>>;
+
+    /// Removes single entries. Answers how many were there. For streams of dead letters: a stream that is
+    /// [trimmed](Broker::trim) must not be treated so too.
+    fn drop_entries(&self, key: &StreamKey, ids: Vec<EntryId>) -> BoxFuture<'_, Result<u64, BrokerError>>;
 
     /// The broker's clock, as this process last knew its offset. Does not wait.
     fn now(&self) -> UnixMillis;

@@ -2,7 +2,9 @@
 
 use std::{fmt, time::Duration};
 
+use super::schedule::Later;
 use crate::{
+    dead_letter::DEAD_ENTRIES_MAX,
     entry::{Entry, EntryId, Fields},
     message::UnixMillis,
     name::Name,
@@ -18,7 +20,8 @@ pub struct Append {
     pub fields: Fields,
     /// Append only if the stream exists; else nothing happens and the answer has no id.
     pub only_if_exists: bool,
-    /// Let the oldest entries go past about this many. For streams without groups.
+    /// Let the oldest entries go past about this many. For streams without groups whose entries nobody removes one by
+    /// one, so not for dead letters: see [`DeadAppend`].
     pub entries_max: Option<u64>,
     /// A stream that must exist before this entry does: the inbox of a request.
     pub keep: Option<Keep>,
@@ -191,14 +194,16 @@ pub struct Settlement {
     /// What the handler sent out.
     pub emitted: Vec<Append>,
     /// The dead letter: original fields and all.
-    pub dead: Option<Append>,
+    pub dead: Option<DeadAppend>,
+    /// The entry by which it goes on later.
+    pub later: Option<Later>,
 }
 
 impl Settlement {
     /// The delivery is acked and nothing else happens.
     #[must_use]
     pub fn done(id: EntryId) -> Self {
-        Self { id, reply: None, emitted: Vec::new(), dead: None }
+        Self { id, reply: None, emitted: Vec::new(), dead: None, later: None }
     }
 }
 
@@ -209,6 +214,34 @@ pub struct ReplyAppend {
     pub key: StreamKey,
     /// What the reply holds.
     pub fields: Fields,
+}
+
+/// An entry for a stream of dead letters, whose oldest entries are removed one by one past the bound.
+#[derive(Debug, Clone)]
+pub struct DeadAppend {
+    /// The stream.
+    pub key: StreamKey,
+    /// What the dead letter holds; at least one field.
+    pub fields: Fields,
+    /// How many entries the stream keeps, this one included.
+    pub entries_max: u64,
+}
+
+impl DeadAppend {
+    /// Appends to a stream that keeps [`DEAD_ENTRIES_MAX`].
+    #[must_use]
+    pub fn new(key: StreamKey, fields: Fields) -> Self {
+        Self { key, fields, entries_max: DEAD_ENTRIES_MAX }
+    }
+}
+
+/// What became of a batch of settlements.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SettledBatch {
+    /// The deliveries that were not the member's any more; of those nothing was done.
+    pub lost: Vec<EntryId>,
+    /// How many of the oldest dead letters were dropped to make room.
+    pub dead_dropped: u64,
 }
 
 /// Whether settling looks at the owner first.
@@ -233,6 +266,8 @@ pub struct ReclaimFrom {
     pub count: usize,
     /// Where deliveries go whose entry is gone.
     pub dead: StreamKey,
+    /// How many dead letters are kept there; the oldest go.
+    pub dead_entries_max: u64,
 }
 
 /// What was taken over.
@@ -244,6 +279,8 @@ pub struct Reclaimed {
     pub cursor: EntryId,
     /// Deliveries whose entry was gone, and which are dead letters now.
     pub trimmed: Vec<EntryId>,
+    /// How many of the oldest dead letters were dropped to make room.
+    pub dead_dropped: u64,
 }
 
 /// Which pending entries are wanted.

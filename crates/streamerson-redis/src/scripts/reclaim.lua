@@ -2,8 +2,9 @@
 -- KEYS[1]: the stream. KEYS[2]: its dead letters.
 -- ARGV: group, member, lease in ms, cursor, most entries, most dead letters, and the dead letter's JSON before and
 -- after the entry id.
--- Answers the next cursor, the deliveries as { entry, count }, the ids whose entry is gone, and what kept their dead
--- letters from being written, if anything did. XAUTOCLAIM has dropped them then, and all that is left is to say so.
+-- Answers the next cursor, the deliveries as { entry, count }, the ids whose entry is gone, what kept their dead letters
+-- from being written, if anything did, and how many old dead letters were dropped. XAUTOCLAIM has dropped the ids then,
+-- and all that is left is to say so.
 local group, member = ARGV[1], ARGV[2]
 local claimed = redis.pcall('XAUTOCLAIM', KEYS[1], group, member, ARGV[3], ARGV[4], 'COUNT', ARGV[5], 'JUSTID')
 if claimed.err then return claimed end
@@ -22,10 +23,14 @@ for _, id in ipairs(claimed[2]) do
   end
 end
 
-local failure = false
+local failure, dropped = false, 0
 for _, id in ipairs(gone) do
-  local added = redis.pcall('XADD', KEYS[2], 'MAXLEN', '~', ARGV[6], '*', 'd', ARGV[7] .. id .. ARGV[8])
-  if type(added) == 'table' and added.err then failure = added.err end
+  local added = redis.pcall('XADD', KEYS[2], '*', 'd', ARGV[7] .. id .. ARGV[8])
+  if type(added) == 'table' and added.err then
+    failure = added.err
+  else
+    dropped = dropped + drop_oldest(KEYS[2], ARGV[6])
+  end
   redis.call('XACK', KEYS[1], group, id)
 end
-return { claimed[1], deliveries, gone, failure }
+return { claimed[1], deliveries, gone, failure, dropped }

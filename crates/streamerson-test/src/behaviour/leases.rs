@@ -96,7 +96,7 @@ pub async fn are_lost_to_a_thief(broker: SharedBroker) {
         let reply = Reply::new("of the thief").into_message(id);
         let fields = Wire::default().encode(&reply).expect("a reply");
         let settlement = Settlement { reply: Some(ReplyAppend { key, fields }), ..Settlement::done(entry) };
-        let lost = scene.broker.settle(&thief, &[settlement], Fence::Check).await.expect("settled");
+        let lost = scene.broker.settle(&thief, &[settlement], Fence::Check).await.expect("settled").lost;
         assert_eq!(lost, [], "it was left to the thief");
     };
     let (reply, ()) = join(client.request(&scene.topic, request("?")), rob).await;

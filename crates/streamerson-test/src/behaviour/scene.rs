@@ -6,7 +6,7 @@ use streamerson_core::{
     Entry, EntryId, EventType, Message, MessageId, Name, Reply, SharedBroker, StreamKey, Topic, Wire,
     broker::{Append, Membership, Pending, PendingEntry, Range, ReclaimFrom},
     client::{Client, ClientConfig, Request},
-    dead_letter::DeadLetter,
+    dead_letter::{DEAD_ENTRIES_MAX, DeadLetter},
     group::{Held, Member, MemberConfig, Outcome, Stopper},
 };
 use tokio::task::JoinHandle;
@@ -111,6 +111,7 @@ impl Scene {
             cursor: EntryId::ZERO,
             count: 1000,
             dead: self.topic.dead(),
+            dead_entries_max: DEAD_ENTRIES_MAX,
         };
         self.broker.reclaim(from).await.expect("reclaimed");
         thief

@@ -40,6 +40,11 @@ macro_rules! conformance {
                 behind_the_oldest_pending, behind_the_slowest_group, behind_a_group_that_starts_late;
             inspect: streams, emptied_streams, streams_of_topics, groups, lag_in_the_middle, no_groups, members, pending;
             payloads: may_be_empty, may_be_any_bytes, may_be_large, may_have_many_fields;
+            schedule: moves_what_is_due, waits_for_its_time, moves_so_many_at_once, replaces_the_same_id, is_bounded,
+                refuses_what_it_cannot_hold, is_listed_in_pages, can_be_cancelled, moves_each_once, ends_deliveries,
+                keeps_deliveries_when_full, carries_large_payloads;
+            dead: are_replayed_once, stay_when_they_cannot_be_replayed, are_replayed_by_one_of_many, are_dropped,
+                are_bounded_when_settled, are_bounded_when_reclaimed;
             clock: agrees_with_this_machine, goes_on;
             concurrency: appends_without_loss, shares_without_overlap, fans_out, settles_against_a_thief;
         }

@@ -68,7 +68,7 @@ pub async fn shares_without_overlap(broker: SharedBroker) {
                     ..Settlement::done(delivery.entry.id)
                 };
                 let batch: Vec<_> = deliveries.iter().map(end).collect();
-                let lost = scene.broker.settle(&membership, &batch, Fence::Check).await.expect("settled");
+                let lost = scene.broker.settle(&membership, &batch, Fence::Check).await.expect("settled").lost;
                 assert_eq!(lost, [], "nobody else takes any");
                 for _ in batch {
                     // Closed once all are counted.

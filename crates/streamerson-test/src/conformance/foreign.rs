@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use streamerson_core::{
     BrokerError, EntryId, StreamKey,
-    broker::{Append, Fence, GroupStart, Range, ReplyAppend, Settlement, TrimTo},
+    broker::{Append, DeadAppend, Fence, GroupStart, Range, ReplyAppend, Settlement, TrimTo},
 };
 
 use super::{
@@ -80,7 +80,7 @@ pub async fn keeps_what_cannot_be_buried(subject: Subject) {
     let reply = |text| Some(ReplyAppend { key: inbox.clone(), fields: fields(text) });
     let batch = [
         Settlement { reply: reply("0"), ..Settlement::done(held[0]) },
-        Settlement { dead: Some(Append::new(dead.clone(), fields("dead"))), ..Settlement::done(held[1]) },
+        Settlement { dead: Some(DeadAppend::new(dead.clone(), fields("dead"))), ..Settlement::done(held[1]) },
         Settlement { reply: reply("2"), ..Settlement::done(held[2]) },
     ];
     let answer = subject.broker.settle(&member.membership, &batch, Fence::Check).await;

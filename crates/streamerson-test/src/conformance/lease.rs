@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use streamerson_core::{
     BrokerError, EntryId, SharedBroker, StreamKey,
-    broker::{Append, Fence, ReplyAppend, Settlement},
+    broker::{Append, DeadAppend, Fence, ReplyAppend, Settlement},
 };
 
 use super::scene::{Scene, entries, fields, ids, texts};
@@ -72,7 +72,7 @@ fn everything(scene: &Scene, id: EntryId, inbox: &StreamKey) -> Settlement {
     Settlement {
         reply: Some(ReplyAppend { key: inbox.clone(), fields: fields("reply") }),
         emitted: vec![Append::new(scene.topic.outbound(), fields("emitted"))],
-        dead: Some(Append::new(scene.topic.dead(), fields("dead"))),
+        dead: Some(DeadAppend::new(scene.topic.dead(), fields("dead"))),
         ..Settlement::done(id)
     }
 }
@@ -126,9 +126,9 @@ pub async fn fence_dead_letters_always(broker: SharedBroker) {
     let (slow, held) = scene.holder(1).await;
     let thief = scene.member();
     assert_eq!(ids(&thief.steal().await), held);
-    let dead = Append::new(scene.topic.dead(), fields("dead"));
+    let dead = DeadAppend::new(scene.topic.dead(), fields("dead"));
     let batch = [Settlement { dead: Some(dead), ..Settlement::done(held[0]) }];
-    let lost = broker.settle(&slow.membership, &batch, Fence::Renewed).await.expect("an answer");
+    let lost = broker.settle(&slow.membership, &batch, Fence::Renewed).await.expect("an answer").lost;
     assert_eq!(lost, held);
     assert!(!scene.exists(&scene.topic.dead()).await);
     assert_eq!(scene.owner(held[0]).await.as_deref(), Some(thief.name()));
@@ -168,7 +168,7 @@ pub async fn fence_a_missing_group(broker: SharedBroker) {
     let reply = ReplyAppend { key: inbox.clone(), fields: fields("late") };
     let batch = [Settlement { reply: Some(reply), ..Settlement::done(held[0]) }];
     match broker.settle(&member.membership, &batch, Fence::Check).await {
-        Ok(lost) => assert_eq!(lost, held),
+        Ok(settled) => assert_eq!(settled.lost, held),
         Err(error) => assert!(matches!(error, BrokerError::NoGroup { .. }), "{error:?}"),
     }
     assert_eq!(entries(&broker, &inbox).await, []);

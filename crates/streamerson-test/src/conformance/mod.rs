@@ -10,6 +10,7 @@
 pub mod append;
 pub mod clock;
 pub mod concurrency;
+pub mod dead;
 pub mod foreign;
 pub mod groups;
 pub mod inbox;
@@ -20,6 +21,7 @@ pub mod payloads;
 pub mod range;
 pub mod read;
 pub mod reclaim;
+pub mod schedule;
 pub mod settle;
 pub mod trim;
 

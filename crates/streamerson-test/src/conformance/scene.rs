@@ -8,6 +8,7 @@ use streamerson_core::{
         Append, Delivered, Fence, GroupReader, GroupStart, Keep, Membership, Pending, PendingEntry, Range, ReclaimFrom,
         Reclaimed, Settlement,
     },
+    dead_letter::DEAD_ENTRIES_MAX,
 };
 
 /// Longer than any case takes: a stand-in for "never".
@@ -150,7 +151,7 @@ impl Member {
 
     /// Settles with a look at the owner; answers the lost ids.
     pub(super) async fn settle(&self, batch: &[Settlement]) -> Vec<EntryId> {
-        self.scene.broker.settle(&self.membership, batch, Fence::Check).await.expect("settled")
+        self.scene.broker.settle(&self.membership, batch, Fence::Check).await.expect("settled").lost
     }
 
     /// Acks all of these and asserts that none was lost.
@@ -177,7 +178,8 @@ impl Member {
     /// One step of taking over.
     pub(super) async fn reclaim_step(&self, lease: Duration, count: usize, cursor: EntryId) -> Reclaimed {
         let dead = self.scene.topic.dead();
-        let from = ReclaimFrom { membership: self.membership.clone(), lease, cursor, count, dead };
+        let membership = self.membership.clone();
+        let from = ReclaimFrom { membership, lease, cursor, count, dead, dead_entries_max: DEAD_ENTRIES_MAX };
         self.scene.broker.reclaim(from).await.expect("reclaimed")
     }
 

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use streamerson_core::{
     Fields, Name, SharedBroker,
-    broker::{Append, Fence, ReplyAppend, Settlement},
+    broker::{Append, DeadAppend, Fence, ReplyAppend, Settlement},
     dead_letter::{DeadLetter, Reason},
 };
 
@@ -20,7 +20,7 @@ pub async fn replies_and_acks(broker: SharedBroker) {
     let (member, held) = scene.holder(2).await;
     for (id, fence) in held.into_iter().zip([Fence::Renewed, Fence::Check]) {
         let batch = [Settlement { reply: reply(&inbox, &format!("{fence:?}")), ..Settlement::done(id) }];
-        let lost = broker.settle(&member.membership, &batch, fence).await.expect("settled");
+        let lost = broker.settle(&member.membership, &batch, fence).await.expect("settled").lost;
         assert_eq!(lost, [], "{fence:?}");
     }
     assert_eq!(texts(&entries(&broker, &inbox).await), ["Renewed", "Check"]);
@@ -34,7 +34,7 @@ pub async fn swallows_a_reply_to_nobody(broker: SharedBroker) {
     let (member, held) = scene.holder(2).await;
     for (id, fence) in held.into_iter().zip([Fence::Renewed, Fence::Check]) {
         let batch = [Settlement { reply: reply(&gone, "late"), ..Settlement::done(id) }];
-        assert_eq!(broker.settle(&member.membership, &batch, fence).await.expect("settled"), [], "{fence:?}");
+        assert_eq!(broker.settle(&member.membership, &batch, fence).await.expect("settled").lost, [], "{fence:?}");
         assert!(!scene.exists(&gone).await, "{fence:?}");
     }
     assert_eq!(scene.pending_ids().await, []);
@@ -55,7 +55,7 @@ pub async fn buries_byte_for_byte(broker: SharedBroker) {
 
     let own_name = Name::new(member.name().to_owned()).expect("a name");
     let letter = DeadLetter::new(Reason::Failed, "bad luck", scene.group.clone(), own_name, delivery.entry.id);
-    let dead = Append::new(scene.topic.dead(), letter.fields(&delivery.entry.fields));
+    let dead = DeadAppend::new(scene.topic.dead(), letter.fields(&delivery.entry.fields));
     assert_eq!(member.settle(&[Settlement { dead: Some(dead), ..Settlement::done(delivery.entry.id) }]).await, []);
 
     assert_eq!(scene.pending_ids().await, []);
@@ -69,7 +69,7 @@ pub async fn mixes_outcomes(broker: SharedBroker) {
     let scene = Scene::with_group(broker.clone()).await;
     let (inbox, other, gone) = (scene.inbox().await, scene.inbox().await, scene.topic.inbox(&Name::unique()));
     let (member, held) = scene.holder(7).await;
-    let dead = |text| Some(Append::new(scene.topic.dead(), fields(text)));
+    let dead = |text| Some(DeadAppend::new(scene.topic.dead(), fields(text)));
     let emitted = |text| Append::new(scene.topic.outbound(), fields(text));
     let batch = [
         Settlement { reply: reply(&inbox, "0"), ..Settlement::done(held[0]) },
@@ -106,7 +106,7 @@ pub async fn emits_elsewhere(broker: SharedBroker) {
             Append { only_if_exists: true, ..Append::new(gone.clone(), fields("nowhere")) },
         ];
         let batch = [Settlement { emitted, ..Settlement::done(held[0]) }];
-        assert_eq!(broker.settle(&member.membership, &batch, fence).await.expect("settled"), []);
+        assert_eq!(broker.settle(&member.membership, &batch, fence).await.expect("settled").lost, []);
         assert_eq!(texts(&entries(&broker, &other.key).await), ["elsewhere"], "{fence:?}");
         assert_eq!(texts(&entries(&broker, &scene.topic.outbound()).await), ["here"], "{fence:?}");
         assert!(!scene.exists(&gone).await);
@@ -122,11 +122,11 @@ pub async fn takes_large_batches(broker: SharedBroker) {
         let (member, held) = scene.holder(1000).await;
         let end = |number: usize, id| Settlement {
             reply: reply(&inbox, &number.to_string()),
-            dead: bury.then(|| Append::new(scene.topic.dead(), fields(&number.to_string()))),
+            dead: bury.then(|| DeadAppend::new(scene.topic.dead(), fields(&number.to_string()))),
             ..Settlement::done(id)
         };
         let batch: Vec<_> = held.iter().enumerate().map(|(number, &id)| end(number, id)).collect();
-        assert_eq!(broker.settle(&member.membership, &batch, fence).await.expect("settled"), []);
+        assert_eq!(broker.settle(&member.membership, &batch, fence).await.expect("settled").lost, []);
         assert_eq!(scene.pending_ids().await, []);
         let expected: Vec<String> = (0..1000).map(|number| number.to_string()).collect();
         assert_eq!(texts(&entries(&broker, &inbox).await), expected, "{fence:?}");
@@ -145,7 +145,7 @@ pub async fn carries_large_payloads(broker: SharedBroker) {
     payload.push("p", large.clone());
     let batch = [Settlement {
         reply: Some(ReplyAppend { key: inbox.clone(), fields: payload.clone() }),
-        dead: Some(Append::new(scene.topic.dead(), payload)),
+        dead: Some(DeadAppend::new(scene.topic.dead(), payload)),
         ..Settlement::done(held[0])
     }];
     assert_eq!(member.settle(&batch).await, []);
@@ -159,7 +159,7 @@ pub async fn takes_an_empty_batch(broker: SharedBroker) {
     let scene = Scene::with_group(broker.clone()).await;
     let member = scene.member();
     for fence in [Fence::Renewed, Fence::Check] {
-        assert_eq!(broker.settle(&member.membership, &[], fence).await.expect("no error"), []);
+        assert_eq!(broker.settle(&member.membership, &[], fence).await.expect("no error").lost, []);
     }
     assert_eq!(member.renew(&[]).await, []);
     member.hand_back(&[]).await;

@@ -13,6 +13,7 @@ mod clock;
 mod group;
 mod group_reader;
 mod reader;
+mod schedule;
 mod settle;
 mod shard;
 mod store;
@@ -32,14 +33,15 @@ use self::{
     store::{Store, check},
 };
 use super::{
-    Append, Appended, Broker, BrokerError, Fence, GroupInfo, GroupReader, GroupStart, Health, Keep, MemberInfo,
-    Membership, Pending, PendingEntry, Range, Reader, ReclaimFrom, Reclaimed, Settlement, SharedBroker, StreamInfo,
-    StreamPage, TrimTo,
+    Append, Appended, Broker, BrokerError, Due, Fence, GroupInfo, GroupReader, GroupStart, Health, Keep, MemberInfo,
+    Membership, Pending, PendingEntry, Range, Reader, ReclaimFrom, Reclaimed, Replay, Scheduled, ScheduledPage,
+    ScheduledRange, SettledBatch, Settlement, SharedBroker, StreamInfo, StreamPage, TrimTo,
 };
 use crate::{
     entry::{Entry, EntryId},
+    keys::Schedule,
     message::UnixMillis,
-    name::Name,
+    name::{Name, ScheduleId},
     topic::StreamKey,
 };
 
@@ -200,7 +202,7 @@ impl Broker for Memory {
         membership: &'a Membership,
         batch: &'a [Settlement],
         _fence: Fence,
-    ) -> BoxFuture<'a, Result<Vec<EntryId>, BrokerError>> {
+    ) -> BoxFuture<'a, Result<SettledBatch, BrokerError>> {
         self.answer(move |store| store.settle(membership, batch))
     }
 
@@ -230,6 +232,38 @@ impl Broker for Memory {
     fn leave(&self, membership: &Membership) -> BoxFuture<'_, Result<bool, BrokerError>> {
         let Membership { key, group, member } = membership.clone();
         self.answer(move |store| Ok(store.step([&key]).group(&key, &group)?.leave(&member)))
+    }
+
+    fn schedule(&self, schedule: &Schedule, entries: Vec<Scheduled>) -> BoxFuture<'_, Vec<Result<(), BrokerError>>> {
+        let schedule = schedule.clone();
+        self.answer(move |store| entries.into_iter().map(|entry| store.schedule(&schedule, entry)).collect())
+    }
+
+    fn move_due(&self, schedule: &Schedule, count: usize) -> BoxFuture<'_, Result<Due, BrokerError>> {
+        let schedule = schedule.clone();
+        self.answer(move |store| Ok(store.move_due(&schedule, count)))
+    }
+
+    fn scheduled(&self, range: ScheduledRange) -> BoxFuture<'_, Result<ScheduledPage, BrokerError>> {
+        self.answer(move |store| Ok(store.scheduled(&range)))
+    }
+
+    fn cancel_scheduled(
+        &self,
+        schedule: &Schedule,
+        ids: Vec<ScheduleId>,
+    ) -> BoxFuture<'_, Result<Vec<ScheduleId>, BrokerError>> {
+        let schedule = schedule.clone();
+        self.answer(move |store| Ok(store.cancel_scheduled(&schedule, ids)))
+    }
+
+    fn replay(&self, replay: Replay) -> BoxFuture<'_, Result<Option<EntryId>, BrokerError>> {
+        self.answer(move |store| store.replay(replay))
+    }
+
+    fn drop_entries(&self, key: &StreamKey, ids: Vec<EntryId>) -> BoxFuture<'_, Result<u64, BrokerError>> {
+        let key = key.clone();
+        self.answer(move |store| Ok(store.step([&key]).stream(&key).map_or(0, |stream| stream.drop_entries(&ids))))
     }
 
     fn now(&self) -> UnixMillis {

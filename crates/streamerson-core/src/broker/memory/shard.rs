@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use super::{bell::Bell, stream::Stream};
+use super::{bell::Bell, schedule::Waiting, stream::Stream};
 use crate::{entry::EntryId, topic::StreamKey};
 
 /// How many streams whose time has come are removed each time that the shard is used, so that a crowd of them holds up
@@ -16,6 +16,8 @@ const SWEPT_MAX: usize = 16;
 #[derive(Debug, Default)]
 pub(super) struct Shard {
     slots: HashMap<StreamKey, Slot>,
+    /// What waits for its time; no schedule in it is empty.
+    pub(super) schedules: HashMap<StreamKey, Waiting>,
     /// When each stream with an expiry goes, soonest first.
     expiring: BTreeSet<(Duration, StreamKey)>,
     /// The highest id of all streams that are gone. A stream with the key of one of them starts above it: with a clock

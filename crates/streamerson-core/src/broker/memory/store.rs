@@ -25,7 +25,7 @@ use super::{
     stream::Stream,
 };
 use crate::{
-    broker::{Append, BrokerError, Keep, StreamPage, TrimTo},
+    broker::{Append, BrokerError, DeadAppend, Keep, StreamPage, TrimTo},
     entry::{EntryId, Fields},
     name::Name,
     topic::StreamKey,
@@ -168,9 +168,17 @@ impl Step<'_> {
         }
     }
 
+    pub(super) fn budget(&self) -> Arc<Budget> {
+        Arc::clone(&self.store.budget)
+    }
+
     /// Whether there is room for these entries.
     pub(super) fn admit(&self, appends: &[Append]) -> Result<(), BrokerError> {
-        match appends.iter().map(|append| entry_bytes(&append.fields)).sum() {
+        self.admit_bytes(appends.iter().map(|append| entry_bytes(&append.fields)).sum())
+    }
+
+    pub(super) fn admit_bytes(&self, bytes: u64) -> Result<(), BrokerError> {
+        match bytes {
             0 => Ok(()),
             bytes => self.store.budget.admit(bytes),
         }
@@ -192,6 +200,12 @@ impl Step<'_> {
         }
         self.slot(&append.key)?.ring();
         Some(id)
+    }
+
+    /// Appends a dead letter, whether or not there is room; answers how many of the oldest had to go for it.
+    pub(super) fn bury(&mut self, dead: &DeadAppend) -> u64 {
+        self.append(Append::new(dead.key.clone(), dead.fields.clone()));
+        self.stream(&dead.key).map_or(0, |stream| stream.trim(TrimTo::Entries(dead.entries_max)))
     }
 }
 

@@ -21,8 +21,8 @@ use crate::{
 /// carries on from there.
 const PENDING_SCANNED_MAX: usize = 10_000;
 
-/// Ids only grow and entries only go from the front, so a ring sorted by id is all that is needed: appends and trims
-/// at the ends, reads by binary search.
+/// Ids only grow and entries go from the front nearly always, so a ring sorted by id is all that is needed: appends and
+/// trims at the ends, reads by binary search.
 #[derive(Debug)]
 pub(super) struct Stream {
     entries: VecDeque<Entry>,
@@ -99,6 +99,24 @@ impl Stream {
         let bytes = self.entries.drain(..gone).map(|entry| entry_bytes(&entry.fields)).sum();
         self.share.give_back(bytes);
         gone as u64
+    }
+
+    pub(super) fn holds(&self, id: EntryId) -> bool {
+        find(&self.entries, id).is_some()
+    }
+
+    /// Removes single entries; answers how many were there.
+    pub(super) fn drop_entries(&mut self, ids: &[EntryId]) -> u64 {
+        let before = self.entries.len();
+        for id in ids {
+            let position = self.position(*id);
+            if self.entries.get(position).is_some_and(|entry| entry.id == *id)
+                && let Some(entry) = self.entries.remove(position)
+            {
+                self.share.give_back(entry_bytes(&entry.fields));
+            }
+        }
+        (before - self.entries.len()) as u64
     }
 
     /// Answers whether the group is new.

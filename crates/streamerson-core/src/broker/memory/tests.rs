@@ -10,8 +10,8 @@ use tokio::{
 use super::Memory;
 use crate::{
     broker::{
-        Append, Broker, BrokerError, Delivered, Fence, GroupStart, Keep, Membership, Pending, ReclaimFrom, ReplyAppend,
-        Settlement, StreamRead, TrimTo,
+        Append, Broker, BrokerError, DeadAppend, Delivered, Fence, GroupStart, Keep, Membership, Pending, ReclaimFrom,
+        ReplyAppend, Settlement, StreamRead, TrimTo,
     },
     dead_letter::{DeadLetter, Reason},
     entry::{EntryId, Fields},
@@ -115,6 +115,7 @@ async fn a_lease_ends_on_the_paused_clock_to_the_millisecond() {
         cursor: EntryId::ZERO,
         count: 10,
         dead: StreamKey::raw("{t}:dead"),
+        dead_entries_max: 10,
     };
 
     advance(LEASE / 2).await;
@@ -124,7 +125,7 @@ async fn a_lease_ends_on_the_paused_clock_to_the_millisecond() {
     advance(Duration::from_millis(1)).await;
     assert_eq!(broker.reclaim(from.clone()).await.unwrap().deliveries[0].count, 2);
     assert_eq!(broker.renew(&slow, vec![id]).await.unwrap(), [id]);
-    assert_eq!(broker.settle(&slow, &[Settlement::done(id)], Fence::Renewed).await.unwrap(), [id]);
+    assert_eq!(broker.settle(&slow, &[Settlement::done(id)], Fence::Renewed).await.unwrap().lost, [id]);
 
     // What was handed back is anybody's at once, and no delivery is counted twice for it.
     broker.hand_back(&other, vec![id]).await.unwrap();
@@ -144,7 +145,14 @@ async fn what_was_trimmed_while_it_was_pending_becomes_a_dead_letter() {
     assert_eq!(broker.trim(&key, TrimTo::Finished).await.unwrap(), 0, "both are pending");
     assert_eq!(broker.trim(&key, TrimTo::Entries(1)).await.unwrap(), 1);
 
-    let from = ReclaimFrom { membership, lease: Duration::ZERO, cursor: EntryId::ZERO, count: 10, dead: dead.clone() };
+    let from = ReclaimFrom {
+        membership,
+        lease: Duration::ZERO,
+        cursor: EntryId::ZERO,
+        count: 10,
+        dead: dead.clone(),
+        dead_entries_max: 10,
+    };
     let reclaimed = broker.reclaim(from).await.unwrap();
     assert_eq!((reclaimed.trimmed, reclaimed.deliveries.len()), (vec![gone], 1));
     let mut reader = broker.reader();
@@ -292,7 +300,7 @@ async fn a_full_broker_refuses_what_is_new_and_lets_work_end() {
     let emitting = Settlement { emitted: vec![one(&input, "more")], ..settlement.clone() };
     assert!(broker.settle(&membership, &[emitting], Fence::Check).await.is_err());
     assert_eq!(broker.stream_info(&inbox).await.unwrap().unwrap().len, 0, "all of a settlement or nothing");
-    assert!(broker.settle(&membership, &[settlement], Fence::Check).await.unwrap().is_empty());
+    assert!(broker.settle(&membership, &[settlement], Fence::Check).await.unwrap().lost.is_empty());
     assert!(broker.bytes_used() > full);
 
     broker.trim(&input, TrimTo::Finished).await.unwrap();
@@ -311,7 +319,7 @@ async fn a_settlement_that_cannot_be_made_leaves_its_delivery_and_no_other() {
     }
     let ids: Vec<_> = read(&broker, &membership, 3).await.into_iter().map(|delivered| delivered.entry.id).collect();
     let mut batch: Vec<_> = ids.iter().copied().map(Settlement::done).collect();
-    batch[1].dead = Some(Append::new(key("{t}:dead"), Fields::default()));
+    batch[1].dead = Some(DeadAppend::new(key("{t}:dead"), Fields::default()));
     let refused = broker.settle(&membership, &batch, Fence::Check).await;
     assert!(matches!(refused, Err(BrokerError::Refused { .. })), "{refused:?}");
     let pending = Pending { key: input, group: membership.group, member: None, from: EntryId::ZERO, count: 10 };
@@ -351,7 +359,7 @@ async fn nothing_is_lost_or_doubled_under_load() {
                         Settlement { emitted: vec![emit], ..Settlement::done(delivered.entry.id) }
                     };
                     let batch: Vec<_> = delivered.iter().map(settle).collect();
-                    assert!(broker.settle(&membership, &batch, Fence::Check).await.unwrap().is_empty());
+                    assert!(broker.settle(&membership, &batch, Fence::Check).await.unwrap().lost.is_empty());
                 }
             });
         }
