@@ -46,6 +46,9 @@ const GIVEN_UP: u8 = 2;
 /// What all deliveries of one running consumer share.
 pub(crate) struct Run {
     pub(crate) broker: SharedBroker,
+    /// Longest payload, in bytes.
+    #[cfg_attr(not(feature = "http"), expect(dead_code, reason = "only responses are made piece by piece"))]
+    pub(crate) payload_bytes_max: usize,
     /// No handler begins any more.
     pub(crate) stopping: CancellationToken,
     /// Handlers that still run have a last moment to end.
@@ -55,11 +58,11 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    pub(crate) fn new(broker: SharedBroker) -> Self {
+    pub(crate) fn new(broker: SharedBroker, payload_bytes_max: usize) -> Self {
         // The end of one stage is the end of those before it.
         let over = CancellationToken::new();
         let cancelled = over.child_token();
-        Self { broker, stopping: cancelled.child_token(), cancelled, over }
+        Self { broker, payload_bytes_max, stopping: cancelled.child_token(), cancelled, over }
     }
 }
 

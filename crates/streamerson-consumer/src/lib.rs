@@ -22,6 +22,11 @@
 //! What is `failed` or `panicked` here is first tried again, if a [`Retry`] policy says so.
 //!
 //! A process that dies with a message makes another delivery of it, so handlers with effects have to be idempotent.
+//!
+//! # Services that speak HTTP
+//!
+//! With the feature `http`, `Consumer::serve_http` answers whole HTTP requests with an `axum::Router` or any other tower
+//! service, so that one which exists moves behind a topic as it is.
 
 mod answer;
 mod batch;
@@ -40,9 +45,14 @@ mod reply;
 mod retry;
 mod route;
 mod router;
+#[cfg(feature = "http")]
+mod serve_http;
 mod worker;
 
 pub use streamerson_core::{Call, Problem, Reply, Topic};
+
+#[cfg(feature = "http")]
+pub use self::serve_http::RequestBody;
 
 pub use self::{
     answer::{Answer, ReplyTo},

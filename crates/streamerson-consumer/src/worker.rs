@@ -46,11 +46,16 @@ impl Worker {
     pub(crate) async fn run(self, broker: SharedBroker, shutdown: impl Future<Output = ()>) -> Result<(), RunError> {
         let Self { topic, group, member, drain, router } = self;
         let (concurrency, handlers) = (member.concurrency, router.routes.len());
+        let payload_bytes_max = member.payload_bytes_max;
         let mut member = Member::join(Arc::clone(&broker), topic.clone(), group.clone(), member).await?;
         let name = member.membership().member.clone();
         info!(%topic, %group, member = %name, concurrency, handlers, "consumer started");
 
-        let handling = Arc::new(Handling { router, run: Arc::new(Run::new(broker)), handled: AtomicU64::new(0) });
+        let handling = Arc::new(Handling {
+            router,
+            run: Arc::new(Run::new(broker, payload_bytes_max)),
+            handled: AtomicU64::new(0),
+        });
         // Whoever drops this future instead of ending it does not leave handlers behind.
         let _ended = handling.run.over.clone().drop_guard();
         let tasks = TaskTracker::new();
