@@ -184,6 +184,7 @@ async fn the_response_comes_as_it_is() {
     let answer = send(&app, empty("HEAD", "/head")).await;
     assert_eq!((answer.header("content-length"), answer.header("content-type")), (Some("1234"), Some("text/html")));
     assert!(answer.body.is_empty());
+    assert_eq!(send(&app, empty("HEAD", "/empty")).await.header("content-length"), None, "nobody knows how long it is");
     assert_eq!(
         get_from(&app, "/head").await.header("content-length"),
         Some("0"),

@@ -1,16 +1,17 @@
 //! Replies as HTTP responses.
 
+use std::convert::Infallible;
+
 use axum::{
     body::Body,
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     response::Response,
 };
+use bytes::Bytes;
+use futures_util::stream;
 use streamerson_core::{Headers, Reply, http_header::split};
 
 use super::allow_list::AllowList;
-
-/// The length of what a `HEAD` did not ask to be sent.
-const HTTP_CONTENT_LENGTH: &str = "http.header.content-length";
 
 /// What a response depends on besides its reply.
 #[derive(Debug, Clone, Copy)]
@@ -34,13 +35,19 @@ pub(super) fn response(reply: Reply, terms: Terms<'_>) -> Response {
     } else if has_body && !terms.whole && !reply.payload.is_empty() {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     }
-    if terms.head_only
-        && reply.payload.is_empty()
-        && let Some(length) = reply.headers.get(HTTP_CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok())
-    {
+    let left_out = terms.head_only && reply.payload.is_empty();
+    if let Some(length) = left_out.then(|| length(&reply.headers)).flatten() {
         headers.insert(header::CONTENT_LENGTH, length.into());
     }
-    let mut response = Response::new(if has_body { Body::from(reply.payload) } else { Body::empty() });
+    let body = if left_out && terms.whole {
+        // How long it would be may be unknown, and then it must not look as if it were nothing.
+        Body::from_stream(stream::empty::<Result<Bytes, Infallible>>())
+    } else if has_body {
+        Body::from(reply.payload)
+    } else {
+        Body::empty()
+    };
+    let mut response = Response::new(body);
     *response.status_mut() = status;
     *response.headers_mut() = headers;
     response
@@ -70,6 +77,11 @@ fn append(headers: &mut HeaderMap, name: &HeaderName, text: &str) {
     for value in split(name, text).filter_map(|value| header_value(name.as_str(), value)) {
         headers.append(name, value);
     }
+}
+
+/// The length of what a `HEAD` did not ask to be sent.
+fn length(reply: &Headers) -> Option<u64> {
+    reply.get("http.header.content-length")?.parse().ok()
 }
 
 fn media_type(reply: &Reply) -> Option<HeaderValue> {
