@@ -1,0 +1,1 @@
+//! Workers in other languages behind the standalone gateway.
