@@ -1,1 +1,0 @@
-//! Workers in other languages behind the standalone gateway.
