@@ -54,6 +54,36 @@
 //! With the feature `gateway`, [`Gateway`] makes handlers for any axum router:
 //! `Router::new().route("/greet", post(gateway.call::<Greet>()))`.
 //!
+//! # A service that exists
+//!
+//! An axum router, or any tower service that speaks HTTP, moves behind a topic as it is: with the feature `http`,
+//! `Consumer::serve_http(router)` takes the place of `axum::serve(listener, router)`, and `gateway.http(&topic)` passes
+//! whole requests on to it. Its scaling moves with it: as many workers as there is work, and none has an address.
+//!
+#![cfg_attr(all(feature = "gateway", feature = "http"), doc = "```")]
+#![cfg_attr(not(all(feature = "gateway", feature = "http")), doc = "```ignore")]
+//! use axum::{Router, extract::Path, routing::{any, get}};
+//! use streamerson::{Client, Consumer, Gateway, Topic};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let (broker, topic) = (streamerson::connect("memory://").await?, Topic::new("shop")?);
+//! # let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+//! # let shutdown = async { _ = stopped.await };
+//!
+//! let service = Router::new().route("/shop/items/{id}", get(async |Path(id): Path<u64>| format!("item {id}")));
+//! let worker = tokio::spawn(Consumer::new(topic.clone()).serve_http(service).run(broker.clone(), shutdown));
+//!
+//! let gateway = Gateway::new(Client::new(broker));
+//! let edge: Router = Router::new().route("/shop/{*rest}", any(gateway.http(&topic)));
+//! # let request = axum::http::Request::get("/shop/items/7").body(axum::body::Body::empty())?;
+//! # let response = tower::ServiceExt::oneshot(edge, request).await?;
+//! # assert_eq!(axum::body::to_bytes(response.into_body(), 100).await?, "item 7");
+//! # drop(stop);
+//! # worker.await??;
+//! # Ok(()) }
+//! ```
+//!
 //! # Pipelines
 //!
 //! [`subscribe`](core::broker) gives a `Stream` of entries and `publisher` a `Sink` of messages, so a pipeline is
@@ -76,6 +106,7 @@
 //! | `redis-tls` | `rediss://`; needs a C compiler to build | |
 //! | `gateway` | handlers for an axum router | |
 //! | `gateway-server` | the standalone gateway, as `streamerson gateway` runs it | |
+//! | `http` | consumers that serve an axum router, or any tower service that speaks HTTP | |
 //!
 //! Features only add: any two go together.
 

@@ -3,7 +3,10 @@
 use std::convert::Infallible;
 
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header};
-use streamerson_core::{Headers, Message, MessageId, Problem, http_header::is_of_the_connection};
+use streamerson_core::{
+    Headers, Message, MessageId, Problem,
+    http_header::{is_of_the_connection, split},
+};
 
 use super::RequestBody;
 use crate::{
@@ -60,8 +63,11 @@ fn headers(message: &Headers) -> Result<HeaderMap, &'static str> {
     let mut headers = HeaderMap::new();
     for (name, text) in message.with_prefix(Headers::HTTP_HEADER_PREFIX) {
         let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| "the name of a header is not valid")?;
-        if !is_of_the_connection(&name) {
-            headers.insert(name, value(text)?);
+        if is_of_the_connection(&name) {
+            continue;
+        }
+        for text in split(&name, text) {
+            headers.append(&name, value(text)?);
         }
     }
     const APART: [HeaderName; 3] = [
