@@ -29,6 +29,8 @@ impl Headers {
     pub const ATTEMPT: &'static str = "attempt";
     /// The one group that is to handle the message; the others ack it.
     pub const ONLY_GROUP: &'static str = "only.group";
+    /// Which dead letter this message was, before somebody replayed it.
+    pub const REPLAYED: &'static str = "replayed";
     /// Method of the HTTP request that became this message.
     pub const HTTP_METHOD: &'static str = "http.method";
     /// Raw path of that request.

@@ -166,6 +166,13 @@ impl Name {
     }
 }
 
+impl From<&MessageId> for ScheduleId {
+    /// What a message is scheduled as, unless it is told otherwise.
+    fn from(id: &MessageId) -> Self {
+        Self(id.0.clone())
+    }
+}
+
 impl ScheduleId {
     /// The id of what a group tries again later.
     pub(crate) fn of_retry(group: &Name, message: &MessageId) -> Self {

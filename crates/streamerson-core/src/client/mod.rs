@@ -10,6 +10,7 @@ mod inbox;
 mod pending;
 mod replies;
 mod request;
+mod schedule;
 mod topic_client;
 
 use std::{
@@ -25,6 +26,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 pub use self::{
     call::Call,
     request::{CallError, Emitted, Request},
+    schedule::{Waiting, WaitingEvent},
     topic_client::TopicClient,
 };
 use self::{
@@ -35,12 +37,13 @@ use self::{
 };
 use crate::{
     broker::{Append, BrokerError, ReadWaker, SharedBroker},
+    entry::Fields,
     message::Message,
     name::InvalidName,
     produce,
     reply::Reply,
     topic::Topic,
-    wire::Wire,
+    wire::{TooLarge, Wire},
 };
 
 /// Bounds of a client. Each has a default.
@@ -217,6 +220,14 @@ impl Client {
             Ok(placed) => Ok(Emitted { entry: placed?.entry, id: message.id }),
             Err(_) => Err(interrupted(self.timeout).into()),
         }
+    }
+
+    fn encode(&self, _topic: &Topic, message: &Message) -> Result<Fields, TooLarge> {
+        self.shared.wire.encode(message)
+    }
+
+    fn decode(&self, _topic: &Topic, fields: &Fields) -> Option<Message> {
+        self.shared.wire.decode(fields).ok()
     }
 
     /// Ends the tasks, removes the inboxes and fails what still waits. Dropping the last client does the same, without

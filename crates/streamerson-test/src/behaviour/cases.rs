@@ -33,6 +33,8 @@ macro_rules! behaviour {
             turns: come_one_by_one_for_each_key, are_kept_by_what_is_tried_again,
                 are_not_blocked_by_what_waits_for_another_attempt, come_back_from_the_schedule, outlive_their_member,
                 come_one_by_one_after_two_crashes, come_alone_after_three_crashes, end_early_when_the_caller_goes;
+            later: come_once_and_in_order, are_listed_replaced_and_cancelled, come_at_once_when_they_are_late;
+            dead: are_found_by_what_they_say, are_replayed_once_for_their_group, are_dropped;
             leaving: hands_back_what_never_started, settles_what_ended, leaves_what_is_held;
             lost_groups: are_made_again, skip_nothing_unsettled, skip_nothing_that_others_hold, survive_a_flush;
             subscriptions: keep_the_order, read_many_streams, follow_changes, resume_at_their_cursor,

@@ -6,8 +6,10 @@
 
 pub mod calls;
 pub mod clients;
+pub mod dead;
 pub mod gaps;
 pub mod inboxes;
+pub mod later;
 pub mod leases;
 pub mod leaving;
 pub mod lost_groups;

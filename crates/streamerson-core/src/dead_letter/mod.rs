@@ -1,9 +1,12 @@
 //! Dead letters: messages that failed for good, with cause and attempts.
 
+mod store;
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::store::{Dead, DeadLetters, DeadPage, Filter, ReplayError};
 use crate::{
     entry::{EntryId, Fields},
     message::UnixMillis,
