@@ -1,21 +1,23 @@
 //! The broker port, spoken to a Redis server.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use streamerson_core::{
-    Entry, EntryId, Name, Schedule, ScheduleId, SharedBroker, StreamKey, UnixMillis,
+    Entry, EntryId, MarkKey, Name, OwnerKey, RegistryKey, Schedule, ScheduleId, SharedBroker, StreamKey, UnixMillis,
     broker::{
         Append, Appended, Broker, BrokerError, Due, Fence, GroupInfo, GroupReader, GroupStart, Health, Keep,
-        MemberInfo, Membership, Pending, PendingEntry, Range, Reader, ReclaimFrom, Reclaimed, Replay, Scheduled,
-        ScheduledPage, ScheduledRange, SettledBatch, Settlement, StreamInfo, StreamPage, TrimTo,
+        LeaseRequest, LeaseState, Mark, MemberInfo, Membership, Pending, PendingEntry, Range, Reader, ReclaimFrom,
+        Reclaimed, Replay, Scheduled, ScheduledPage, ScheduledRange, SettledBatch, Settlement, StreamInfo, StreamPage,
+        TrimTo,
     },
 };
 use tokio::sync::watch;
 
 use crate::{
-    append, claim, config::RedisConfig, dead, group::RedisGroupReader, inspect, read::RedisReader, scan, schedule,
-    settle, shared::Shared, stream, url::RedisUrl,
+    append, claim, config::RedisConfig, dead, group::RedisGroupReader, inspect, marks, owners, read::RedisReader, scan,
+    schedule, settle, shared::Shared, stream, url::RedisUrl,
 };
 
 /// A Redis server, or one that speaks like it: Valkey, Dragonfly, Kvrocks.
@@ -198,6 +200,37 @@ impl Broker for RedisBroker {
     fn drop_entries(&self, key: &StreamKey, ids: Vec<EntryId>) -> BoxFuture<'_, Result<u64, BrokerError>> {
         let key = key.clone();
         Box::pin(async move { dead::drop_entries(&self.shared, &key, &ids).await })
+    }
+
+    fn mark(&self, mark: Mark) -> BoxFuture<'_, Result<(), BrokerError>> {
+        Box::pin(async move { marks::mark(&self.shared, &mark).await })
+    }
+
+    fn mark_if_absent(&self, mark: Mark) -> BoxFuture<'_, Result<Option<Bytes>, BrokerError>> {
+        Box::pin(async move { marks::mark_if_absent(&self.shared, &mark).await })
+    }
+
+    fn recall(&self, keys: Vec<MarkKey>) -> BoxFuture<'_, Result<Vec<Option<Bytes>>, BrokerError>> {
+        Box::pin(async move { marks::recall(&self.shared, &keys).await })
+    }
+
+    fn lease(&self, request: LeaseRequest) -> BoxFuture<'_, Result<LeaseState, BrokerError>> {
+        Box::pin(async move { owners::lease(&self.shared, &request).await })
+    }
+
+    fn release_lease(&self, key: &OwnerKey, holder: &Name) -> BoxFuture<'_, Result<bool, BrokerError>> {
+        let (key, holder) = (key.clone(), holder.clone());
+        Box::pin(async move { owners::release(&self.shared, &key, &holder).await })
+    }
+
+    fn register(&self, key: &RegistryKey, name: &Name, ttl: Duration) -> BoxFuture<'_, Result<Vec<Name>, BrokerError>> {
+        let (key, name) = (key.clone(), name.clone());
+        Box::pin(async move { owners::register(&self.shared, &key, &name, ttl).await })
+    }
+
+    fn unregister(&self, key: &RegistryKey, name: &Name) -> BoxFuture<'_, Result<(), BrokerError>> {
+        let (key, name) = (key.clone(), name.clone());
+        Box::pin(async move { owners::unregister(&self.shared, &key, &name).await })
     }
 
     fn now(&self) -> UnixMillis {

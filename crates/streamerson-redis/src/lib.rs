@@ -16,6 +16,8 @@ mod error;
 mod eviction;
 mod group;
 mod inspect;
+mod marks;
+mod owners;
 mod read;
 mod reply;
 // Public for the fuzz targets only.

@@ -43,6 +43,12 @@ pub(crate) static MOVE_DUE: Script =
 pub(crate) static SCHEDULED: Script = Script::new(include_str!("scripts/scheduled.lua"));
 /// Removes entries that wait.
 pub(crate) static CANCEL: Script = Script::new(include_str!("scripts/cancel.lua"));
+/// Takes or renews a named lease.
+pub(crate) static LEASE: Script = Script::new(include_str!("scripts/lease.lua"));
+/// Ends a named lease.
+pub(crate) static RELEASE: Script = Script::new(include_str!("scripts/release.lua"));
+/// Says that somebody lives.
+pub(crate) static REGISTER: Script = Script::new(include_str!("scripts/register.lua"));
 /// Moves a dead letter back.
 pub(crate) static REPLAY: Script = Script::new(include_str!("scripts/replay.lua"));
 

@@ -12,6 +12,7 @@ use crate::{
     dead::drop_oldest,
     error::{refused, unexpected},
     inspect::pending,
+    marks::{encode_mark, mark_bytes},
     reply::{array, as_count, as_id, stream_error},
     resp::{Command, Reply},
     schedule::{refusal, schedule},
@@ -37,7 +38,8 @@ pub(crate) async fn settle(
         return Ok(SettledBatch::default());
     }
     // Within a transaction, an append that fails does not keep the ack from being carried out. That is as it should be
-    // for a reply, whose inbox may be gone; nothing else may be lost so.
+    // for a reply, whose inbox may be gone; nothing else may be lost so. A mark does not fail there: whatever its key
+    // holds is replaced, and a server that is full refuses it before the transaction begins.
     let is_plain = |settlement: &Settlement| {
         settlement.emitted.is_empty() && settlement.dead.is_none() && settlement.later.is_none()
     };
@@ -77,17 +79,21 @@ pub(crate) async fn settle(
     failure.map_or(Ok(settled), Err)
 }
 
-/// One transaction for the whole batch: the replies, then one ack for all. Without replies the ack alone.
+/// One transaction for the whole batch: replies and marks, then one ack for all. Without them the ack alone.
 async fn settle_plainly(shared: &Shared, membership: &Membership, batch: &[Settlement]) -> Result<(), BrokerError> {
     let Membership { key, group, .. } = membership;
     let replies = || batch.iter().filter_map(|settlement| settlement.reply.as_ref());
-    let transaction = replies().next().is_some();
-    let bytes = 64 * batch.len() + replies().map(|reply| fields_bytes(&reply.fields)).sum::<usize>();
+    let marks = || batch.iter().filter_map(|settlement| settlement.mark.as_ref());
+    let transaction = replies().next().is_some() || marks().next().is_some();
+    let bytes = 64 * batch.len()
+        + replies().map(|reply| fields_bytes(&reply.fields)).sum::<usize>()
+        + marks().map(mark_bytes).sum::<usize>();
     let answer = shared.call(bytes, |commands| {
         if transaction {
             commands.command(1).arg("MULTI");
         }
         replies().for_each(|reply| encode_reply(commands, &reply.key, &reply.fields));
+        marks().for_each(|mark| encode_mark(commands, mark, false));
         let mut ack = commands.command(3 + batch.len());
         ack.arg("XACK").arg(key.as_str()).arg(group.as_str());
         batch.iter().for_each(|settlement| {
@@ -105,7 +111,7 @@ async fn settle_plainly(shared: &Shared, membership: &Membership, batch: &[Settl
         // What was refused while it was queued; the transaction then did nothing.
         Reply::Error(message) if transaction => {
             let first = answers.iter().find_map(Reply::error).unwrap_or(&message);
-            return Err(stream_error("XADD or XACK in MULTI", first, key, Some(group)));
+            return Err(stream_error("XADD, SET or XACK in MULTI", first, key, Some(group)));
         }
         ack => vec![ack],
     };
@@ -178,7 +184,7 @@ async fn settle_step_by_step(
     settled: &mut SettledBatch,
 ) -> Result<(), BrokerError> {
     let Membership { key, group, member } = membership;
-    let Settlement { id, reply, emitted, dead, later } = settlement;
+    let Settlement { id, reply, emitted, dead, later, mark } = settlement;
     let look = Pending { key: key.clone(), group: group.clone(), member: Some(member.clone()), from: *id, count: 1 };
     if pending(shared, &look).await?.first().is_none_or(|pending| pending.id != *id) {
         settled.lost.push(*id);
@@ -197,5 +203,5 @@ async fn settle_step_by_step(
     if let Some(dead) = dead {
         settled.dead_dropped += drop_oldest(shared, dead).await?;
     }
-    settle_plainly(shared, membership, &[Settlement::done(*id)]).await
+    settle_plainly(shared, membership, &[Settlement { mark: mark.clone(), ..Settlement::done(*id) }]).await
 }

@@ -3,11 +3,12 @@
 use bytes::Bytes;
 use streamerson_core::{
     Fields,
-    broker::{Append, Scheduled, Settlement},
+    broker::{Append, Mark, Scheduled, Settlement},
 };
 
 use crate::{
-    append::{encode_fields, fields_bytes},
+    append::{encode_fields, fields_bytes, millis},
+    marks::mark_bytes,
     resp::Command,
     schedule::pack,
 };
@@ -27,11 +28,12 @@ pub(crate) struct Step<'a> {
 enum Parts<'a> {
     Fields(&'a Fields),
     Later { entries_key: &'a str, id: &'a str, at: u64, packed: Bytes },
+    Mark(&'a Mark),
 }
 
 /// The steps of a settlement, in order. First what can be refused.
 pub(crate) fn steps(settlement: &Settlement) -> Vec<Step<'_>> {
-    let Settlement { id: _, reply, emitted, dead, later } = settlement;
+    let Settlement { id: _, reply, emitted, dead, later, mark } = settlement;
     let later = later.as_ref().map(|later| {
         let (schedule, scheduled) = (&later.schedule, &later.scheduled);
         let parts = Parts::Later {
@@ -56,7 +58,13 @@ pub(crate) fn steps(settlement: &Settlement) -> Vec<Step<'_>> {
         let bound = Some(dead.entries_max);
         Step { key: dead.key.as_str(), kind: "dead", bound, parts: Parts::Fields(&dead.fields) }
     });
-    later.into_iter().chain(emitted).chain(reply).chain(dead).collect()
+    let mark = mark.as_ref().map(|mark| Step {
+        key: mark.key.as_str(),
+        kind: "mark",
+        bound: Some(millis(mark.ttl)),
+        parts: Parts::Mark(mark),
+    });
+    later.into_iter().chain(mark).chain(emitted).chain(reply).chain(dead).collect()
 }
 
 impl<'a> Step<'a> {
@@ -64,7 +72,7 @@ impl<'a> Step<'a> {
     pub(crate) fn keys(&self) -> impl Iterator<Item = &'a str> + use<'a> {
         let second = match &self.parts {
             Parts::Later { entries_key, .. } => Some(*entries_key),
-            Parts::Fields(_) => None,
+            Parts::Fields(_) | Parts::Mark(_) => None,
         };
         [self.key].into_iter().chain(second)
     }
@@ -84,6 +92,7 @@ impl<'a> Step<'a> {
         match &self.parts {
             Parts::Fields(fields) => fields_bytes(fields),
             Parts::Later { packed, .. } => 512 + packed.len(),
+            Parts::Mark(mark) => mark_bytes(mark),
         }
     }
 
@@ -100,6 +109,9 @@ impl<'a> Step<'a> {
             Parts::Later { entries_key, id, at, packed } => {
                 command.int(index(entries_key)).arg(id).int(*at).payload(packed);
             }
+            Parts::Mark(mark) => {
+                command.payload(&mark.value);
+            }
         }
     }
 
@@ -107,6 +119,7 @@ impl<'a> Step<'a> {
         match &self.parts {
             Parts::Fields(fields) => 2 * fields.len(),
             Parts::Later { .. } => 4,
+            Parts::Mark(_) => 1,
         }
     }
 }

@@ -3,10 +3,10 @@
 use std::{fs, time::Duration};
 
 use streamerson_core::{
-    BrokerError, EntryId, EventType, Fields, Name, Reply, ScheduleId, SharedBroker, Topic, UnixMillis,
+    BrokerError, EntryId, EventType, Fields, MessageId, Name, Reply, ScheduleId, SharedBroker, Topic, UnixMillis,
     broker::{
-        Append, DeadAppend, Fence, GroupStart, Later, Membership, Pending, Range, ReclaimFrom, Replay, ScheduleCursor,
-        Scheduled, ScheduledRange, Settlement, TrimTo,
+        Append, DeadAppend, Fence, GroupStart, Later, LeaseRequest, Mark, Membership, Pending, Range, ReclaimFrom,
+        Replay, ScheduleCursor, Scheduled, ScheduledRange, Settlement, TrimTo,
     },
     client::{Client, Request},
     dead_letter::Reason,
@@ -189,6 +189,43 @@ async fn messages_go_on_later_and_again() {
     nothing_was_denied(&server).await;
 }
 
+/// Marks, on either side; named leases and registries, among workers.
+#[tokio::test]
+async fn marks_are_set_and_leases_taken() {
+    let (server, [gateway, worker]) = spawn().await;
+    let (gateway, worker) = (connect(&server, &gateway).await, connect(&server, &worker).await);
+    let (topic, name, ttl) = (orders(), Name::unique(), Duration::from_secs(60));
+    let key = topic.idempotency_mark(&MessageId::unique());
+    let mark = Mark { key: key.clone(), value: "answer".into(), ttl };
+    assert_eq!(gateway.mark_if_absent(mark.clone()).await.expect("set"), None);
+    gateway.mark(mark.clone()).await.expect("set");
+    for broker in [gateway, worker.clone()] {
+        assert_eq!(broker.recall(vec![key.clone()]).await.expect("recalled"), [Some("answer".into())]);
+        assert_eq!(broker.mark_if_absent(mark.clone()).await.expect("found"), Some("answer".into()));
+    }
+
+    let membership = Membership::new(topic.inbound(), name.clone());
+    worker.create_group(&membership.key, &membership.group, GroupStart::End).await.expect("a group");
+    let mut fields = Fields::default();
+    fields.push("p", "done");
+    for fence in [Fence::Renewed, Fence::Check] {
+        let appended = worker.append(vec![Append::new(topic.inbound(), fields.clone())]).await.remove(0);
+        let id = appended.expect("appended").id.expect("an id");
+        worker.group_reader(&membership).read(1, Duration::ZERO).await.expect("a delivery");
+        let done = Mark { key: topic.done_mark(&membership.group, &MessageId::unique()), ..mark.clone() };
+        let batch = [Settlement { mark: Some(done.clone()), ..Settlement::done(id) }];
+        assert_eq!(worker.settle(&membership, &batch, fence).await.expect("settled").lost, []);
+        assert_eq!(worker.recall(vec![done.key]).await.expect("recalled"), [Some("answer".into())]);
+    }
+
+    let request = LeaseRequest { key: topic.owner(&name), holder: name.clone(), ttl };
+    assert!(worker.lease(request).await.expect("a lease").held);
+    assert!(worker.release_lease(&topic.owner(&name), &name).await.expect("released"));
+    assert_eq!(worker.register(&topic.registry(&name), &name, ttl).await.expect("registered"), [name.clone()]);
+    worker.unregister(&topic.registry(&name), &name).await.expect("off");
+    nothing_was_denied(&server).await;
+}
+
 #[tokio::test]
 async fn they_can_do_no_more() {
     let (server, users) = spawn().await;
@@ -209,6 +246,7 @@ async fn they_can_do_no_more() {
             "XGROUP DESTROY {shop:orders}:in orders",
             "XGROUP SETID {shop:orders}:in orders 0",
             "GET {shop:orders}:secret",
+            "GET {other:orders}:idem:a",
             "XADD {shop:orders}:secret * p x",
             "XADD {other:orders}:in * p x",
             "XADD {shopping:orders}:in * p x",

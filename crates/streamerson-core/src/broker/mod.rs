@@ -18,17 +18,20 @@
 //! does not exist. [`Broker::settle`] may instead answer that everything is lost, which is as true.
 
 mod error;
+mod marks;
 pub mod memory;
 mod schedule;
 mod types;
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
 pub use self::{
     error::BrokerError,
+    marks::{LeaseRequest, LeaseState, Mark, REGISTRY_NAMES_MAX},
     schedule::{Due, Later, Replay, ScheduleCursor, Scheduled, ScheduledPage, ScheduledRange, check_movable},
     types::{
         Append, Appended, DeadAppend, Delivered, Fence, GroupInfo, GroupStart, Health, Keep, MemberInfo, Membership,
@@ -38,7 +41,7 @@ pub use self::{
 };
 use crate::{
     entry::{Entry, EntryId},
-    keys::Schedule,
+    keys::{MarkKey, OwnerKey, RegistryKey, Schedule},
     message::UnixMillis,
     name::{Name, ScheduleId},
     publisher::Publisher,
@@ -111,8 +114,8 @@ pub trait Broker: fmt::Debug + Send + Sync + 'static {
     fn group_reader(&self, membership: &Membership) -> Box<dyn GroupReader>;
 
     /// Ends deliveries: for each, in one step, the reply and the emitted entries are appended, the dead letter is
-    /// appended, the entry for later is scheduled and the entry is acked. Answers the ids that were not the member's any
-    /// more; of those nothing was done.
+    /// appended, the entry for later is scheduled, the mark is set and the entry is acked. Answers the ids that were not
+    /// the member's any more; of those nothing was done.
     ///
     /// With [`Fence::Renewed`] the adapter may skip the look at the owner, and then answers no lost ids. A batch with a
     /// dead letter or an entry for later is always fenced. Emitted entries that can't share the step are appended before
@@ -183,6 +186,31 @@ pub trait Broker: fmt::Debug + Send + Sync + 'static {
     /// Removes single entries. Answers how many were there. For streams of dead letters: a stream that is
     /// [trimmed](Broker::trim) must not be treated so too.
     fn drop_entries(&self, key: &StreamKey, ids: Vec<EntryId>) -> BoxFuture<'_, Result<u64, BrokerError>>;
+
+    /// Sets a mark, in the place of one with its key.
+    fn mark(&self, mark: Mark) -> BoxFuture<'_, Result<(), BrokerError>>;
+
+    /// Sets a mark unless there is one with its key: answers the value of that one then, and `None` when the mark was
+    /// set. Of many that do this at the same time one gets `None`. After [`BrokerError::Interrupted`] the mark that is
+    /// found may be one's own, so its value should tell whose it is.
+    fn mark_if_absent(&self, mark: Mark) -> BoxFuture<'_, Result<Option<Bytes>, BrokerError>>;
+
+    /// The values of marks, in order; `None` for those that are not there. All of one topic.
+    fn recall(&self, keys: Vec<MarkKey>) -> BoxFuture<'_, Result<Vec<Option<Bytes>>, BrokerError>>;
+
+    /// Takes a named lease if nobody holds it, and renews it if the one who asks does. Answers where it stands, whoever
+    /// holds it. A holder that comes too late finds its lease again, with the same epoch, if nobody else had it meanwhile.
+    fn lease(&self, request: LeaseRequest) -> BoxFuture<'_, Result<LeaseState, BrokerError>>;
+
+    /// Ends a named lease before its time. Answers whether it was the holder's.
+    fn release_lease(&self, key: &OwnerKey, holder: &Name) -> BoxFuture<'_, Result<bool, BrokerError>>;
+
+    /// Says that somebody lives, for as long as `ttl`. Answers the names of all who do, in order.
+    /// [`BrokerError::Full`] for a new one when there are [`REGISTRY_NAMES_MAX`].
+    fn register(&self, key: &RegistryKey, name: &Name, ttl: Duration) -> BoxFuture<'_, Result<Vec<Name>, BrokerError>>;
+
+    /// Takes a name off a registry before its time. One that is not there is no error.
+    fn unregister(&self, key: &RegistryKey, name: &Name) -> BoxFuture<'_, Result<(), BrokerError>>;
 
     /// The broker's clock, as this process last knew its offset. Does not wait.
     fn now(&self) -> UnixMillis;

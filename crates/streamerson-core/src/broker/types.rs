@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use super::schedule::Later;
+use super::{marks::Mark, schedule::Later};
 use crate::{
     dead_letter::DEAD_ENTRIES_MAX,
     entry::{Entry, EntryId, Fields},
@@ -197,13 +197,15 @@ pub struct Settlement {
     pub dead: Option<DeadAppend>,
     /// The entry by which it goes on later.
     pub later: Option<Later>,
+    /// What is remembered of it.
+    pub mark: Option<Mark>,
 }
 
 impl Settlement {
     /// The delivery is acked and nothing else happens.
     #[must_use]
     pub fn done(id: EntryId) -> Self {
-        Self { id, reply: None, emitted: Vec::new(), dead: None, later: None }
+        Self { id, reply: None, emitted: Vec::new(), dead: None, later: None, mark: None }
     }
 }
 

@@ -164,6 +164,7 @@ fn build(shared: &Shared, ended: &Ended, settled: Settled) -> Result<Settlement,
         emitted: emitted.collect::<Result<_, _>>()?,
         dead,
         later,
+        mark: None,
     })
 }
 

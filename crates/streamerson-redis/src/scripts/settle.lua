@@ -4,6 +4,7 @@
 -- key, its kind, a bound or "", the number of its parts, and those. The kinds:
 --   append, if-exists, reply: names and values; the bound is how many entries about to keep
 --   dead: names and values; the bound is how many dead letters to keep
+--   mark: the value; the bound is how long it stays, in ms
 --   later: the index of the key of the entries, id, time and fields; the bound is how many the schedule may hold
 -- Answers the ids that were not the member's, the error of a step and the index of its key, if one failed, and how many
 -- old dead letters were dropped. A failed step leaves its delivery pending and does not stop the others.
@@ -14,6 +15,10 @@ local dropped = 0
 local function take(kind, key, bound, first, last)
   if kind == 'later' then
     return schedule(key, KEYS[tonumber(ARGV[first])], bound, ARGV[first + 1], ARGV[first + 2], ARGV[first + 3])
+  end
+  if kind == 'mark' then
+    local set = redis.pcall('SET', key, ARGV[first], 'PX', bound)
+    return set.err
   end
   local command = { 'XADD', key }
   if kind == 'reply' or kind == 'if-exists' then command[#command + 1] = 'NOMKSTREAM' end

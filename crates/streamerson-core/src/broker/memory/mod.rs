@@ -12,6 +12,8 @@ mod budget;
 mod clock;
 mod group;
 mod group_reader;
+mod marks;
+mod owners;
 mod reader;
 mod schedule;
 mod settle;
@@ -21,8 +23,9 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use tokio::{sync::watch, task::coop::consume_budget};
 
@@ -33,13 +36,13 @@ use self::{
     store::{Store, check},
 };
 use super::{
-    Append, Appended, Broker, BrokerError, Due, Fence, GroupInfo, GroupReader, GroupStart, Health, Keep, MemberInfo,
+    Append, Appended, Broker, BrokerError, Due, Fence, GroupInfo, GroupReader, GroupStart, Health, Keep, LeaseRequest, LeaseState, Mark, MemberInfo,
     Membership, Pending, PendingEntry, Range, Reader, ReclaimFrom, Reclaimed, Replay, Scheduled, ScheduledPage,
     ScheduledRange, SettledBatch, Settlement, SharedBroker, StreamInfo, StreamPage, TrimTo,
 };
 use crate::{
     entry::{Entry, EntryId},
-    keys::Schedule,
+    keys::{MarkKey, OwnerKey, RegistryKey, Schedule},
     message::UnixMillis,
     name::{Name, ScheduleId},
     topic::StreamKey,
@@ -74,8 +77,9 @@ impl Memory {
     /// A broker without streams, whose entries take at most so many bytes: names and values, and 40 bytes for each entry
     /// and 64 for each of its fields. Above that, appends are refused with the code `OOM`.
     ///
-    /// Groups, pending deliveries and keys are not counted. Replies and dead letters are, but never refused: they end
-    /// what the broker holds already.
+    /// What waits for its time counts the same, and marks with 200 bytes each besides their keys and values. Groups,
+    /// pending deliveries, leases and the keys of streams are not counted. What ends a delivery is counted and never
+    /// refused, as it ends what the broker holds already; what is emitted with it is new.
     #[must_use]
     pub fn with_bytes_max(bytes_max: u64) -> Self {
         Self { store: Arc::new(Store::new(bytes_max)), health: Arc::new(watch::Sender::new(Health::Up)) }
@@ -264,6 +268,40 @@ impl Broker for Memory {
     fn drop_entries(&self, key: &StreamKey, ids: Vec<EntryId>) -> BoxFuture<'_, Result<u64, BrokerError>> {
         let key = key.clone();
         self.answer(move |store| Ok(store.step([&key]).stream(&key).map_or(0, |stream| stream.drop_entries(&ids))))
+    }
+
+    fn mark(&self, mark: Mark) -> BoxFuture<'_, Result<(), BrokerError>> {
+        self.answer(move |store| store.mark(mark))
+    }
+
+    fn mark_if_absent(&self, mark: Mark) -> BoxFuture<'_, Result<Option<Bytes>, BrokerError>> {
+        self.answer(move |store| store.mark_if_absent(mark))
+    }
+
+    fn recall(&self, keys: Vec<MarkKey>) -> BoxFuture<'_, Result<Vec<Option<Bytes>>, BrokerError>> {
+        self.answer(move |store| Ok(store.recall(&keys)))
+    }
+
+    fn lease(&self, request: LeaseRequest) -> BoxFuture<'_, Result<LeaseState, BrokerError>> {
+        self.answer(move |store| Ok(store.lease(request)))
+    }
+
+    fn release_lease(&self, key: &OwnerKey, holder: &Name) -> BoxFuture<'_, Result<bool, BrokerError>> {
+        let (key, holder) = (key.clone(), holder.clone());
+        self.answer(move |store| Ok(store.release_lease(&key, &holder)))
+    }
+
+    fn register(&self, key: &RegistryKey, name: &Name, ttl: Duration) -> BoxFuture<'_, Result<Vec<Name>, BrokerError>> {
+        let (key, name) = (key.clone(), name.clone());
+        self.answer(move |store| store.register(&key, &name, ttl))
+    }
+
+    fn unregister(&self, key: &RegistryKey, name: &Name) -> BoxFuture<'_, Result<(), BrokerError>> {
+        let (key, name) = (key.clone(), name.clone());
+        self.answer(move |store| {
+            store.unregister(&key, &name);
+            Ok(())
+        })
     }
 
     fn now(&self) -> UnixMillis {

@@ -79,10 +79,10 @@ impl Store {
 impl Step<'_> {
     /// Makes all appends of a settlement, or none; answers how many dead letters had to go for a new one.
     fn commit(&mut self, settlement: &Settlement) -> Result<u64, BrokerError> {
-        let Settlement { id: _, reply, emitted, dead, later } = settlement;
+        let Settlement { id: _, reply, emitted, dead, later, mark } = settlement;
         let fields = emitted.iter().map(|append| &append.fields).chain(dead.iter().map(|dead| &dead.fields));
         fields.chain(reply.iter().map(|reply| &reply.fields)).try_for_each(check)?;
-        // Replies, dead letters and retries need no room: they end what the broker holds already, so a full one must let
+        // Replies, dead letters, retries and marks need no room: they end what the broker holds already, so a full one must let
         // them in to become less full. What is emitted is new.
         self.admit(emitted)?;
         if let Some(Later { schedule, scheduled }) = later {
@@ -94,6 +94,9 @@ impl Step<'_> {
             self.append(append.clone());
         }
         let dead_dropped = dead.as_ref().map_or(0, |dead| self.bury(dead));
+        if let Some(mark) = mark {
+            self.mark(mark.clone());
+        }
         if let Some(ReplyAppend { key, fields }) = reply {
             self.append(Append { only_if_exists: true, ..Append::new(key.clone(), fields.clone()) });
         }
@@ -103,12 +106,13 @@ impl Step<'_> {
 
 /// Every key that a settlement may touch.
 fn keys_of(settlement: &Settlement) -> impl Iterator<Item = &StreamKey> {
-    let Settlement { id: _, reply, emitted, dead, later } = settlement;
+    let Settlement { id: _, reply, emitted, dead, later, mark } = settlement;
     let emitted = emitted.iter().flat_map(|append| [Some(&append.key), append.keep.as_ref().map(|keep| &keep.key)]);
     let others = [
         reply.as_ref().map(|reply| &reply.key),
         dead.as_ref().map(|dead| &dead.key),
         later.as_ref().map(|later| later.schedule.place()),
+        mark.as_ref().map(|mark| mark.key.place()),
     ];
     emitted.chain(others).flatten()
 }

@@ -6,10 +6,10 @@ use std::{
     time::Duration,
 };
 
-use super::{bell::Bell, schedule::Waiting, stream::Stream};
+use super::{bell::Bell, marks::Marks, owners::Owners, schedule::Waiting, stream::Stream};
 use crate::{entry::EntryId, topic::StreamKey};
 
-/// How many streams whose time has come are removed each time that the shard is used, so that a crowd of them holds up
+/// How many streams, and how many marks, whose time has come are removed each time that the shard is used, so that a crowd of them holds up
 /// nobody for long.
 const SWEPT_MAX: usize = 16;
 
@@ -18,6 +18,8 @@ pub(super) struct Shard {
     slots: HashMap<StreamKey, Slot>,
     /// What waits for its time; no schedule in it is empty.
     pub(super) schedules: HashMap<StreamKey, Waiting>,
+    pub(super) marks: Marks,
+    pub(super) owners: Owners,
     /// When each stream with an expiry goes, soonest first.
     expiring: BTreeSet<(Duration, StreamKey)>,
     /// The highest id of all streams that are gone. A stream with the key of one of them starts above it: with a clock
@@ -92,11 +94,16 @@ impl Shard {
         self.forget_if_vacant(key);
     }
 
-    /// Removes streams whose time has come, a bounded number of them.
+    /// Removes streams and marks whose time has come, a bounded number of them.
     pub(super) fn sweep(&mut self, now: Duration) {
         for _ in 0..SWEPT_MAX {
-            let Some(key) = self.due(now).cloned() else { return };
+            let Some(key) = self.due(now).cloned() else { break };
             self.remove(&key);
+        }
+        for _ in 0..SWEPT_MAX {
+            if !self.marks.sweep_one(now) {
+                break;
+            }
         }
     }
 

@@ -1,0 +1,108 @@
+//! Small values that go by themselves.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+
+use super::{
+    budget::{Budget, Share},
+    store::{Step, Store},
+};
+use crate::{
+    broker::{BrokerError, Mark},
+    keys::MarkKey,
+};
+
+/// About what a mark takes besides its key and its value: its places in two tables.
+const MARK_BYTES: usize = 200;
+
+/// The marks of one shard.
+#[derive(Debug, Default)]
+pub(super) struct Marks {
+    held: HashMap<MarkKey, Held>,
+    /// When each goes, soonest first.
+    expiring: BTreeSet<(Duration, MarkKey)>,
+}
+
+#[derive(Debug)]
+struct Held {
+    value: Bytes,
+    expires: Duration,
+    /// What it takes of the budget; goes back with it.
+    _share: Share,
+}
+
+impl Marks {
+    fn get(&self, key: &MarkKey, now: Duration) -> Option<&Bytes> {
+        // The sweep may not have come to it yet.
+        self.held.get(key).filter(|held| held.expires > now).map(|held| &held.value)
+    }
+
+    fn set(&mut self, mark: Mark, now: Duration, budget: &Arc<Budget>) {
+        let mut share = Share::of(budget);
+        share.take(bytes_of(&mark));
+        let Mark { key, value, ttl } = mark;
+        let expires = now.saturating_add(ttl.max(Duration::from_millis(1)));
+        self.expiring.insert((expires, key.clone()));
+        let held = Held { value, expires, _share: share };
+        if let Some(before) = self.held.insert(key.clone(), held)
+            && before.expires != expires
+        {
+            self.expiring.remove(&(before.expires, key));
+        }
+    }
+
+    /// Removes the next mark whose time has come; answers whether there was one.
+    pub(super) fn sweep_one(&mut self, now: Duration) -> bool {
+        let Some(due) = self.expiring.first().filter(|(at, _)| *at <= now).cloned() else { return false };
+        self.expiring.remove(&due);
+        self.held.remove(&due.1);
+        true
+    }
+}
+
+fn bytes_of(mark: &Mark) -> u64 {
+    (MARK_BYTES + 2 * mark.key.as_str().len() + mark.value.len()) as u64
+}
+
+impl Store {
+    pub(super) fn mark(&self, mark: Mark) -> Result<(), BrokerError> {
+        let mut step = self.step([mark.key.place()]);
+        step.admit_bytes(bytes_of(&mark))?;
+        step.mark(mark);
+        drop(step);
+        self.sweep_next();
+        Ok(())
+    }
+
+    pub(super) fn mark_if_absent(&self, mark: Mark) -> Result<Option<Bytes>, BrokerError> {
+        let mut step = self.step([mark.key.place()]);
+        let now = step.now();
+        if let Some(value) = step.shard(mark.key.place()).marks.get(&mark.key, now) {
+            return Ok(Some(value.clone()));
+        }
+        step.admit_bytes(bytes_of(&mark))?;
+        step.mark(mark);
+        drop(step);
+        self.sweep_next();
+        Ok(None)
+    }
+
+    pub(super) fn recall(&self, keys: &[MarkKey]) -> Vec<Option<Bytes>> {
+        let mut step = self.step(keys.iter().map(MarkKey::place));
+        let now = step.now();
+        keys.iter().map(|key| step.shard(key.place()).marks.get(key, now).cloned()).collect()
+    }
+}
+
+impl Step<'_> {
+    /// Sets a mark, whether or not there is room for it.
+    pub(super) fn mark(&mut self, mark: Mark) {
+        let (now, budget) = (self.now(), self.budget());
+        self.shard(mark.key.place()).marks.set(mark, now, &budget);
+    }
+}

@@ -1,0 +1,131 @@
+//! Small values that go by themselves.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use streamerson_core::{
+    MarkKey, MessageId, SharedBroker,
+    broker::{Append, DeadAppend, Fence, Mark, ReplyAppend, Settlement},
+};
+use tokio::task::JoinSet;
+
+use super::scene::{FOREVER, Scene, entries, fields, texts};
+use crate::eventually;
+
+fn mark(key: &MarkKey, value: impl Into<Bytes>) -> Mark {
+    Mark { key: key.clone(), value: value.into(), ttl: FOREVER }
+}
+
+fn a_key(scene: &Scene) -> MarkKey {
+    scene.topic.idempotency_mark(&MessageId::unique())
+}
+
+async fn recall(broker: &SharedBroker, keys: &[&MarkKey]) -> Vec<Option<Bytes>> {
+    broker.recall(keys.iter().map(|key| (*key).clone()).collect()).await.expect("recalled")
+}
+
+/// Marks are recalled byte for byte, in the order of the question, and the last one set counts.
+pub async fn are_recalled(broker: SharedBroker) {
+    let scene = Scene::new(broker.clone());
+    let (odd, empty, none) = (a_key(&scene), a_key(&scene), a_key(&scene));
+    let bytes = Bytes::from_static(&[0xff, 0x00, b'\r', b'\n', 0xc3]);
+    broker.mark(mark(&odd, "first")).await.expect("marked");
+    broker.mark(mark(&odd, bytes.clone())).await.expect("marked");
+    broker.mark(mark(&empty, "")).await.expect("marked");
+    let found = recall(&broker, &[&empty, &none, &odd, &odd]).await;
+    assert_eq!(found, [Some(Bytes::new()), None, Some(bytes.clone()), Some(bytes)]);
+    assert_eq!(recall(&broker, &[]).await, []);
+}
+
+/// A mark goes when its time is over, and a new one with its key may be set.
+pub async fn go_by_themselves(broker: SharedBroker) {
+    let scene = Scene::new(broker.clone());
+    let (short, long) = (a_key(&scene), a_key(&scene));
+    let ttl = Duration::from_millis(100);
+    broker.mark(Mark { ttl, ..mark(&short, "short") }).await.expect("marked");
+    broker.mark(Mark { ttl, ..mark(&long, "long") }).await.expect("marked");
+    broker.mark(mark(&long, "longer")).await.expect("marked again, for longer");
+    let absent = eventually("the mark goes", async || {
+        broker.mark_if_absent(mark(&short, "next")).await.expect("an answer").is_none().then_some(())
+    });
+    absent.await;
+    assert_eq!(recall(&broker, &[&short, &long]).await, [Some("next".into()), Some("longer".into())]);
+}
+
+/// What is there is answered, and stays as it is.
+pub async fn are_set_if_absent(broker: SharedBroker) {
+    let scene = Scene::new(broker.clone());
+    let key = a_key(&scene);
+    assert_eq!(broker.mark_if_absent(mark(&key, "first")).await.expect("an answer"), None);
+    for value in ["second", "third"] {
+        let found = broker.mark_if_absent(mark(&key, value)).await.expect("an answer");
+        assert_eq!(found, Some(Bytes::from_static(b"first")));
+    }
+    assert_eq!(recall(&broker, &[&key]).await, [Some("first".into())]);
+    broker.mark(mark(&key, "")).await.expect("marked");
+    assert_eq!(broker.mark_if_absent(mark(&key, "x")).await.expect("an answer"), Some(Bytes::new()), "empty is there");
+}
+
+/// Of many who set the same mark if it is absent, one does, and all others find its value.
+pub async fn are_set_by_one_of_many(broker: SharedBroker) {
+    let scene = Scene::new(broker.clone());
+    for _ in 0..20 {
+        let key = a_key(&scene);
+        let mut setters = JoinSet::new();
+        for setter in 0..8 {
+            let (broker, mark) = (broker.clone(), mark(&key, setter.to_string()));
+            setters.spawn(async move { (setter, broker.mark_if_absent(mark).await.expect("an answer")) });
+        }
+        let (set, found): (Vec<_>, Vec<_>) =
+            setters.join_all().await.into_iter().partition(|(_, found)| found.is_none());
+        assert_eq!(set.len(), 1, "{set:?}");
+        let value = Bytes::from(set[0].0.to_string());
+        assert!(found.iter().all(|(_, found)| found.as_ref() == Some(&value)), "{found:?}");
+    }
+}
+
+/// A mark is set in one step with the ack, alone or with whatever else ends a delivery; not for a delivery that was lost.
+pub async fn are_set_with_the_ack(broker: SharedBroker) {
+    for fence in [Fence::Renewed, Fence::Check] {
+        let scene = Scene::with_group(broker.clone()).await;
+        let inbox = scene.inbox().await;
+        let (member, held) = scene.holder(5).await;
+        let keys: Vec<_> = (0..5).map(|_| scene.topic.done_mark(&scene.group, &MessageId::unique())).collect();
+        let done = |at: usize| Settlement { mark: Some(mark(&keys[at], at.to_string())), ..Settlement::done(held[at]) };
+        let reply = Some(ReplyAppend { key: inbox.clone(), fields: fields("reply") });
+        let settle =
+            async |batch: &[Settlement]| broker.settle(&member.membership, batch, fence).await.expect("settled").lost;
+        assert_eq!(settle(&[done(0)]).await, []);
+        assert_eq!(settle(&[done(1), Settlement { reply: reply.clone(), ..done(2) }]).await, []);
+        let emitted = vec![Append::new(scene.topic.outbound(), fields("emitted"))];
+        assert_eq!(settle(&[Settlement { reply, emitted, ..done(3) }]).await, []);
+        assert_eq!(scene.pending_ids().await, held[4..]);
+        let values: Vec<_> = (0..4).map(|at: i32| Some(Bytes::from(at.to_string()))).collect();
+        assert_eq!(recall(&broker, &keys[..4].iter().collect::<Vec<_>>()).await, values, "{fence:?}");
+        assert_eq!(texts(&entries(&broker, &inbox).await), ["reply", "reply"]);
+
+        let thief = scene.member();
+        thief.steal().await;
+        assert_eq!(member.settle(&[done(4)]).await, held[4..], "it was lost");
+        assert_eq!(recall(&broker, &[&keys[4]]).await, [None]);
+        let dead = Some(DeadAppend::new(scene.topic.dead(), fields("dead")));
+        assert_eq!(thief.settle(&[Settlement { dead, ..done(4) }]).await, []);
+        assert_eq!(recall(&broker, &[&keys[4]]).await, [Some("4".into())]);
+    }
+}
+
+/// Keys that hold no streams are in no list of streams, and in nobody's way.
+pub async fn are_no_streams(broker: SharedBroker) {
+    let scene = Scene::new(broker.clone());
+    scene.append("a").await;
+    broker.mark(mark(&a_key(&scene), "x")).await.expect("marked");
+    broker.mark(mark(&scene.topic.done_mark(&scene.group, &MessageId::unique()), "x")).await.expect("marked");
+    let (mut found, mut page) = (Vec::new(), Some(0));
+    while let Some(at) = page {
+        let streams = broker.streams(at).await.expect("a page");
+        found.extend(streams.keys.into_iter().filter(|key| key.tag() == scene.key.tag()));
+        page = streams.next;
+    }
+    found.dedup();
+    assert_eq!(found, [scene.key]);
+}
