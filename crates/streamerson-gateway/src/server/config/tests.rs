@@ -55,10 +55,12 @@ fn the_documented_file_is_read_as_it_is_documented() {
 #[test]
 fn the_examples_of_the_page_are_right_and_it_names_every_key() {
     let page = include_str!("../../../../../docs/gateway.md");
-    let examples: Vec<_> = page.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
-    assert!(!examples.is_empty());
-    for example in examples {
-        parse(example).unwrap();
+    for page in [page, include_str!("../../../../../examples/moved/README.md")] {
+        let examples: Vec<_> = page.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+        assert!(!examples.is_empty());
+        for example in examples {
+            parse(example).unwrap();
+        }
     }
     let documented = include_str!("../../../../../docs/gateway.toml");
     for key in documented.lines().filter_map(|line| line.split_once(" = ")).map(|(key, _)| key) {
