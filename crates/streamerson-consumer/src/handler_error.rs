@@ -3,7 +3,7 @@
 use std::{error::Error, fmt};
 
 use http::StatusCode;
-use streamerson_core::{Problem, Reply, dead_letter::Reason};
+use streamerson_core::{Problem, Reply, broker::BrokerError, dead_letter::Reason};
 use tower::{BoxError, load_shed::error::Overloaded, timeout::error::Elapsed};
 
 use crate::{failure::Failure, problem::IntoProblem};
@@ -31,7 +31,7 @@ pub(crate) enum Kind {
     },
     /// Before the handler began, the deadline passed or the caller went away.
     Expired,
-    /// The consumer stopped before the handler began.
+    /// The handler did not begin, and the message goes back to the group.
     Unstarted,
 }
 
@@ -67,6 +67,11 @@ impl HandlerError {
 
     pub(crate) fn unstarted() -> Self {
         Self { kind: Kind::Unstarted, error: "the consumer stopped before the handler began".into() }
+    }
+
+    /// Nobody can say now whether it was handled before; somebody can later.
+    pub(crate) fn unknown(error: &BrokerError) -> Self {
+        Self { kind: Kind::Unstarted, error: format!("not known whether it was handled before: {error}") }
     }
 
     pub(crate) fn no_final_status(code: u16) -> Self {

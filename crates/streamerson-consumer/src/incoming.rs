@@ -3,9 +3,10 @@
 use std::{
     fmt,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicU8, Ordering},
     },
+    time::Duration,
 };
 
 use http::Extensions;
@@ -31,6 +32,8 @@ struct Inner {
     run: Arc<Run>,
     /// [`WAITING`], [`BEGUN`] or [`GIVEN_UP`].
     progress: AtomicU8,
+    /// For how long it is remembered that the message was handled.
+    remembered_for: OnceLock<Duration>,
     /// What the handler sent out; `None` once that is settled.
     // Locked to push one message or to take all, never across an await.
     emitted: Mutex<Option<Vec<(StreamKey, Message)>>>,
@@ -73,6 +76,7 @@ impl Incoming {
             lease: held.lease(),
             run,
             progress: AtomicU8::new(WAITING),
+            remembered_for: OnceLock::new(),
             emitted: Mutex::new(Some(Vec::new())),
         };
         Self { inner: Arc::new(inner), extensions: Extensions::new() }
@@ -141,6 +145,16 @@ impl Incoming {
     /// Runs `push` on what was emitted so far, if that is not settled yet.
     pub(crate) fn with_emitted<T>(&self, push: impl FnOnce(&mut Vec<(StreamKey, Message)>) -> T) -> Option<T> {
         self.lock_emitted().as_mut().map(push)
+    }
+
+    /// Has it remembered that the message was handled, if it comes to that.
+    pub(crate) fn remember_for(&self, window: Duration) {
+        // The layer that is furthest out decides.
+        _ = self.inner.remembered_for.set(window);
+    }
+
+    pub(crate) fn remembered_for(&self) -> Option<Duration> {
+        self.inner.remembered_for.get().copied()
     }
 
     /// Takes what was emitted; nothing can be added from here on.

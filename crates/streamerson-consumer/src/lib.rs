@@ -31,6 +31,7 @@
 mod answer;
 mod batch;
 mod consumer;
+mod deduplicate;
 mod error;
 pub mod extract;
 mod failure;
@@ -58,6 +59,7 @@ pub use self::{
     answer::{Answer, ReplyTo},
     batch::{Batch, batch},
     consumer::Consumer,
+    deduplicate::{Deduplicate, DeduplicateLayer},
     error::{ConfigError, RunError},
     extract::{FromRef, Json, State},
     failure::Failure,

@@ -1,7 +1,10 @@
 //! Replies: what comes back for a request.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use http::StatusCode;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     headers::Headers,
@@ -92,6 +95,35 @@ impl Reply {
         }
     }
 
+    /// The reply as the value of a mark: a line of JSON with status, kind and headers, and the payload after it.
+    #[must_use]
+    pub fn to_stored(&self) -> Bytes {
+        let head = Stored {
+            status: self.status.map(|status| status.as_u16()),
+            error: self.is_error,
+            headers: Cow::Borrowed(&self.headers),
+        };
+        // Texts and numbers always have a JSON form.
+        let mut stored = serde_json::to_vec(&head).unwrap_or_default();
+        stored.push(b'\n');
+        stored.extend_from_slice(&self.payload);
+        stored.into()
+    }
+
+    /// The reply that a mark holds; `None` when something else wrote it.
+    #[must_use]
+    pub fn from_stored(stored: &Bytes) -> Option<Self> {
+        // JSON has no line breaks inside of texts.
+        let end = stored.iter().position(|byte| *byte == b'\n')?;
+        let head: Stored<'_> = serde_json::from_slice(&stored[..end]).ok()?;
+        let status = match head.status {
+            Some(code) => Some(final_status(&code.to_string())?),
+            None => None,
+        };
+        let headers = head.headers.into_owned();
+        Some(Self { status, is_error: head.error, headers, payload: stored.slice(end + 1..) })
+    }
+
     /// The reply that a message carries.
     ///
     /// # Errors
@@ -109,6 +141,14 @@ impl Reply {
         };
         Ok(Self { status, is_error, headers, payload })
     }
+}
+
+/// What a mark says of a reply beside its payload.
+#[derive(Serialize, Deserialize)]
+struct Stored<'a> {
+    status: Option<u16>,
+    error: bool,
+    headers: Cow<'a, Headers>,
 }
 
 /// 1xx codes are no answers, and past 599 HTTP defines nothing.
@@ -140,6 +180,18 @@ mod tests {
         let message = error.clone().into_message(MessageId::unique());
         assert_eq!(message.event, EventType::ERROR);
         assert_eq!(Reply::from_message(message).unwrap().problem(), Problem::new(StatusCode::CONFLICT));
+    }
+
+    #[test]
+    fn replies_round_trip_through_marks() {
+        let error = Reply::from(Problem::new(StatusCode::CONFLICT));
+        let strange = Reply::new(&b"\n\xff{\n"[..]).with_header("x", "a\nb");
+        for reply in [Reply::new(""), strange, error] {
+            assert_eq!(Reply::from_stored(&reply.to_stored()), Some(reply));
+        }
+        for other in ["", "\n", "{}\n", "[]", "{\"status\":99,\"error\":false,\"headers\":{}}\n"] {
+            assert_eq!(Reply::from_stored(&Bytes::from(other)), None, "{other}");
+        }
     }
 
     #[test]

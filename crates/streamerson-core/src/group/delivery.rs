@@ -86,10 +86,13 @@ pub struct Settled {
     pub outcome: Outcome,
     /// Messages for other streams, in order.
     pub emitted: Vec<(StreamKey, Message)>,
+    /// For how long the group remembers that it has handled the message, and with what reply: as the
+    /// [mark](Topic::done_mark) of the message, set in the step of the ack. Of what failed nothing is remembered.
+    pub remembered_for: Option<Duration>,
 }
 
 impl From<Outcome> for Settled {
     fn from(outcome: Outcome) -> Self {
-        Self { outcome, emitted: Vec::new() }
+        Self { outcome, emitted: Vec::new(), remembered_for: None }
     }
 }

@@ -16,7 +16,7 @@ use super::{
     member::{MemberConfig, Shared},
 };
 use crate::{
-    broker::{Append, BrokerError, DeadAppend, Fence, Later, ReplyAppend, Scheduled, Settlement},
+    broker::{Append, BrokerError, DeadAppend, Fence, Later, Mark, ReplyAppend, Scheduled, Settlement},
     dead_letter::{DeadLetter, Reason},
     entry::EntryId,
     headers::Headers,
@@ -136,6 +136,7 @@ fn settlement(shared: &Shared, mut ended: Ended) -> Settlement {
 
 fn build(shared: &Shared, ended: &Ended, settled: Settled) -> Result<Settlement, TooLarge> {
     let mut later = None;
+    let mark = mark(ended, &settled);
     let (reply, dead) = match settled.outcome {
         Outcome::Replied(reply) => (Some(reply), None),
         // Whoever waits is told that there is nothing to tell.
@@ -164,8 +165,19 @@ fn build(shared: &Shared, ended: &Ended, settled: Settled) -> Result<Settlement,
         emitted: emitted.collect::<Result<_, _>>()?,
         dead,
         later,
-        mark: None,
+        mark,
     })
+}
+
+/// The mark that remembers what was handled.
+fn mark(ended: &Ended, settled: &Settled) -> Option<Mark> {
+    let (ttl, delivery) = (settled.remembered_for?, ended.delivery.as_deref()?);
+    let value = match &settled.outcome {
+        Outcome::Replied(reply) => reply.to_stored(),
+        Outcome::Done => Reply::new("").to_stored(),
+        Outcome::Expired | Outcome::Retried { .. } | Outcome::Dead { .. } => return None,
+    };
+    Some(Mark { key: delivery.topic.done_mark(&delivery.membership.group, &delivery.message.id), value, ttl })
 }
 
 /// The same message for this group alone, after a while.
