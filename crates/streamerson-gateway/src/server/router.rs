@@ -118,3 +118,110 @@ fn cors(origins: Vec<axum::http::HeaderValue>, routes: &[RouteConfig]) -> Cors {
     });
     Cors::new(origins, routes.iter().map(|route| &route.methods), reply_headers)
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::{
+        body::Body,
+        http::{HeaderMap, HeaderValue, Request},
+    };
+    use streamerson_core::broker::memory::Memory;
+    use tower::ServiceExt;
+
+    use super::*;
+    use crate::server::config::Overrides;
+
+    const SERVICE: &str = r#"
+        listen = "127.0.0.1:0"
+        broker = "redis://a"
+
+        [cors]
+        origins = ["https://shop.example"]
+
+        [[route]]
+        method = "*"
+        path = "/shop/{*rest}"
+        topic = "shop"
+        mode = "http"
+        fail_fast = true
+
+        [[route]]
+        method = "POST"
+        path = "/shop"
+        topic = "orders"
+        event = "order.new"
+        mode = "emit"
+
+        [[route]]
+        method = "POST"
+        path = "/shop/orders"
+        topic = "orders"
+        event = "order.new"
+        mode = "emit"
+    "#;
+
+    fn served(file: &str) -> Router {
+        let config = Config::<String>::parse("g.toml", file, Overrides::default()).unwrap();
+        let clients = vec![Client::new(Memory::new()); config.upstreams.len()];
+        router(&config, &clients, watch::channel(Stage::Serving).1).0
+    }
+
+    async fn ask(app: &Router, method: &str, path: &str, headers: &[(&'static str, &'static str)]) -> (u16, HeaderMap) {
+        let mut request = Request::builder().method(method).uri(path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let response = app.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+        (response.status().as_u16(), response.headers().clone())
+    }
+
+    /// A request that gets to the service finds that there is no worker; one that does not is answered otherwise.
+    #[tokio::test]
+    async fn a_service_gets_every_path_and_method_that_no_other_route_has() {
+        let app = served(SERVICE);
+        for (method, path, status) in [
+            ("GET", "/shop", 503),
+            ("GET", "/shop/", 503),
+            ("GET", "/shop/items/7", 503),
+            ("HEAD", "/shop/items", 503),
+            ("OPTIONS", "/shop/items", 503),
+            ("PURGE", "/shop/%FF//x", 503),
+            ("POST", "/shop", 202),
+            ("POST", "/shop/", 503),
+            ("POST", "/shop/orders", 202),
+            ("GET", "/shop/orders", 405),
+            ("GET", "/shopping", 404),
+            ("GET", "/", 404),
+        ] {
+            assert_eq!(ask(&app, method, path, &[]).await.0, status, "{method} {path}");
+        }
+    }
+
+    #[tokio::test]
+    async fn pages_learn_which_methods_and_headers_a_service_has() {
+        let app = served(SERVICE);
+        let origin = ("origin", "https://shop.example");
+        let preflight = [origin, ("access-control-request-method", "DELETE")];
+        let (status, headers) = ask(&app, "OPTIONS", "/shop/items/7", &preflight).await;
+        let methods = headers.get("access-control-allow-methods").map(|methods| methods.to_str().unwrap());
+        assert_eq!((status, methods), (204, Some("DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT")));
+        let (_, headers) = ask(&app, "GET", "/shop/items/7", &[origin]).await;
+        assert_eq!(headers["access-control-expose-headers"], "*");
+    }
+
+    #[test]
+    fn where_the_gateway_speaks_of_origins_a_service_does_not() {
+        let origin = || HeaderValue::from_static("https://shop.example");
+        let cors = cors(vec![origin()], &[]);
+        for allowed in [None, Some(origin())] {
+            let mut response = HeaderMap::new();
+            response.insert("access-control-allow-origin", HeaderValue::from_static("*"));
+            response.insert("access-control-allow-credentials", HeaderValue::from_static("true"));
+            response.insert("vary", HeaderValue::from_static("accept"));
+            cors.stamp(&mut response, allowed.clone());
+            assert_eq!(response.get("access-control-allow-origin"), allowed.as_ref());
+            assert_eq!(response.get("access-control-allow-credentials"), None);
+            assert_eq!(response.get_all("vary").iter().collect::<Vec<_>>(), ["accept", "origin"]);
+        }
+    }
+}
