@@ -41,7 +41,7 @@ async function work([entry, fields]) {
     const letter = { reason, error: `${error}`.slice(0, 1000), group, member, attempts: reason === "failed" ? 1 : 0 };
     const d = JSON.stringify({ ...letter, at: now(), entry: `${entry}` });
     // Before the ack: it may come twice, but is never lost.
-    await db.xadd(dead, "MAXLEN", "~", 100_000, "*", ...fields, "d", d);
+    await db.xadd(dead, "*", ...fields, "d", d);
     const head = JSON.stringify({ status: `${status}`, "content-type": "application/problem+json" });
     const problem = JSON.stringify({ title: STATUS_CODES[status], status });
     reply = event && ["m", `error ${id} - -`, "h", head, "p", problem];

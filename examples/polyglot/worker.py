@@ -31,7 +31,7 @@ def work(entry, fields):
         letter = {"reason": reason, "error": repr(error)[:1000], "group": GROUP, "member": MEMBER,
                   "attempts": int(reason == "failed"), "at": now(), "entry": entry.decode()}
         # Before the ack: it may come twice, but is never lost.
-        db.execute_command("XADD", DEAD, "MAXLEN", "~", 100_000, "*", *fields, "d", json.dumps(letter))
+        db.execute_command("XADD", DEAD, "*", *fields, "d", json.dumps(letter))
         head = {"status": str(status), "content-type": "application/problem+json"}
         problem = {"title": http.HTTPStatus(status).phrase, "status": status}
         reply = event and ("m", b"error %s - -" % id, "h", json.dumps(head), "p", json.dumps(problem))

@@ -62,8 +62,8 @@ pub enum BrokerError {
         /// The oldest entry that the stream still holds.
         first: Option<EntryId>,
     },
-    /// The key holds something other than a stream.
-    #[error("the key {key} does not hold a stream; remove it or use another topic")]
+    /// The key holds something other than a stream, or than what is asked for: something else wrote it.
+    #[error("the key {key} does not hold a stream, or what else belongs there; remove it or use another topic")]
     WrongType {
         /// The key.
         key: StreamKey,

@@ -82,7 +82,10 @@ impl Filter {
         let age = letter.map(|letter| now.since(UnixMillis(letter.at)));
         let error = self.error.as_ref().map(|error| error.to_lowercase());
         holds(self.reason.is_some(), letter.map(|letter| Some(letter.reason) == self.reason))
-            && holds(self.event.is_some(), dead.message.as_ref().map(|message| Some(&message.event) == self.event.as_ref()))
+            && holds(
+                self.event.is_some(),
+                dead.message.as_ref().map(|message| Some(&message.event) == self.event.as_ref()),
+            )
             && holds(self.group.is_some(), letter.map(|letter| Some(&letter.group) == self.group.as_ref()))
             && self.older_than.is_none_or(|least| age.is_some_and(|age| age >= least))
             && self.younger_than.is_none_or(|most| age.is_some_and(|age| age <= most))
@@ -138,12 +141,12 @@ impl DeadLetters {
     ///
     /// [`BrokerError`] when the broker cannot be asked.
     pub async fn page(&self, filter: &Filter, from: EntryId) -> Result<DeadPage, BrokerError> {
-        let range =
-            Range { key: self.topic.dead(), from, to: EntryId::MAX, count: PAGE_MAX, newest_first: false };
+        let range = Range { key: self.topic.dead(), from, to: EntryId::MAX, count: PAGE_MAX, newest_first: false };
         let entries = self.broker.range(range).await?;
         let next = entries.last().filter(|_| entries.len() == PAGE_MAX).map(|last| last.id.next());
         let now = self.broker.now();
-        let letters = entries.into_iter().map(|entry| self.dead(entry)).filter(|dead| filter.wants(dead, now)).collect();
+        let letters =
+            entries.into_iter().map(|entry| self.dead(entry)).filter(|dead| filter.wants(dead, now)).collect();
         Ok(DeadPage { letters, next })
     }
 
@@ -162,7 +165,7 @@ impl DeadLetters {
     /// # Errors
     ///
     /// [`BrokerError`] when the broker cannot be asked.
-    pub async fn len(&self) -> Result<u64, BrokerError> {
+    pub async fn count(&self) -> Result<u64, BrokerError> {
         Ok(self.broker.stream_info(&self.topic.dead()).await?.map_or(0, |info| info.len))
     }
 
@@ -198,7 +201,8 @@ impl DeadLetters {
     }
 
     fn dead(&self, Entry { id, fields }: Entry) -> Dead {
-        let (letter, original) = DeadLetter::split(&fields).map_or((None, fields), |(letter, rest)| (Some(letter), rest));
+        let (letter, original) =
+            DeadLetter::split(&fields).map_or((None, fields), |(letter, rest)| (Some(letter), rest));
         let message = self.wire().decode(&original).ok();
         Dead { id, letter, original, message }
     }

@@ -10,10 +10,7 @@ if due.err then return due end
 local moved, bytes, broken, failure = 0, 0, {}, false
 for _, id in ipairs(due) do
   local packed = redis.pcall('HGET', KEYS[2], id)
-  if type(packed) == 'table' and packed.err then
-    failure = packed.err
-    break
-  end
+  if type(packed) == 'table' then return packed end
   local parts = packed and unpack_fields(packed)
   if parts then
     local added = redis.pcall('XADD', KEYS[3], '*', unpack(parts))

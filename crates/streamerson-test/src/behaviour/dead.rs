@@ -62,7 +62,7 @@ pub async fn are_found_by_what_they_say(broker: SharedBroker) {
     assert_eq!(found(|filter| filter.event = EventType::new("nothing.such").ok()).await, [""; 0]);
     assert_eq!(found(|filter| filter.older_than = Some(Duration::from_secs(3600))).await, [""; 0]);
     assert_eq!(found(|filter| filter.younger_than = Some(Duration::from_secs(3600))).await, ["a", "b", "c"]);
-    assert_eq!(letters.len().await.expect("a number"), 3);
+    assert_eq!(letters.count().await.expect("a number"), 3);
 }
 
 /// A replay is for the group that gave up, and only one of many takes effect.

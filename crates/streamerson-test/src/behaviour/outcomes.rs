@@ -75,7 +75,7 @@ pub async fn emit_with_the_ack(broker: SharedBroker) {
             (scene.topic.outbound(), event("for everybody")),
             (elsewhere.clone(), second.clone()),
         ];
-        held.settle(Settled { outcome: Outcome::Done, emitted }).await;
+        held.settle(Settled { emitted, ..Settled::from(Outcome::Done) }).await;
     })
     .await;
     let emitted: Vec<Message> = messages(&scene.broker, &elsewhere).await;

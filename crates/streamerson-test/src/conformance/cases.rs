@@ -50,7 +50,7 @@ macro_rules! conformance {
             owners: have_one_holder, pass_on_when_they_end, are_found_again, can_be_released, go_to_one_of_many,
                 register_who_lives, outlive_the_last_to_come;
             clock: agrees_with_this_machine, goes_on;
-            concurrency: appends_without_loss, shares_without_overlap, fans_out, settles_against_a_thief;
+            concurrency: appends_without_loss, shares_without_overlap, fans_out, settles_against_a_thief, reaps_while_others_read;
         }
     };
     (@cases $subject:expr; $($area:ident: $($case:ident),+;)+) => {
@@ -76,7 +76,8 @@ macro_rules! conformance_of_a_server {
         $crate::conformance_of_a_server! {
             @cases $subject;
             foreign: spares_the_rest_of_a_batch, is_told_by_every_call, can_be_left_out_of_a_read,
-                keeps_what_cannot_be_buried, does_not_stop_other_replies;
+                keeps_what_cannot_be_buried, does_not_stop_other_replies, does_not_hold_up_what_is_due,
+                stops_what_is_due_and_loses_none, keeps_what_cannot_be_marked, is_told_by_calls_on_other_keys;
         }
     };
     (@cases $subject:expr; $($area:ident: $($case:ident),+;)+) => {

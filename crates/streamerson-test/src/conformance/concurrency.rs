@@ -146,3 +146,77 @@ pub async fn settles_against_a_thief(broker: SharedBroker) {
         assert_eq!(scene.pending_ids().await, []);
     }
 }
+
+/// Members read while another process takes those that hold nothing off the list, again and again, also while they
+/// wait: every entry is delivered once, and stays pending with its member until that settles it.
+pub async fn reaps_while_others_read(broker: SharedBroker) {
+    const COUNT: usize = 600;
+    let scene = Scene::with_group(broker.clone()).await;
+    let mut readers = JoinSet::new();
+    let mut memberships = Vec::new();
+    let (arrived, mut count) = mpsc::unbounded_channel();
+    for _ in 0..3 {
+        let (mut member, arrived) = (scene.member(), arrived.clone());
+        let (broker, membership) = (broker.clone(), member.membership.clone());
+        memberships.push(membership.clone());
+        readers.spawn(async move {
+            let finish = async |ids: &[EntryId]| {
+                let batch: Vec<_> = ids.iter().copied().map(Settlement::done).collect();
+                let settled = broker.settle(&membership, &batch, Fence::Check).await.expect("settled");
+                assert_eq!(settled.lost, [], "lost while it was held");
+            };
+            let (mut kept, mut settled) = (Vec::new(), Vec::new());
+            while !arrived.is_closed() {
+                let deliveries = ids(&member.read_for(3, Duration::from_millis(20)).await.expect("a group read"));
+                // One in seven stays with the member, so that it holds something now and nothing then.
+                let (keep, done): (Vec<_>, Vec<_>) = deliveries.iter().partition(|id| id.seq % 7 == 3);
+                finish(&done).await;
+                for _ in deliveries {
+                    // Closed once all are counted.
+                    let _ = arrived.send(());
+                }
+                kept.extend(keep);
+                settled.extend(done);
+                if kept.len() > 5 {
+                    // It holds nothing again.
+                    finish(&kept).await;
+                    settled.append(&mut kept);
+                }
+            }
+            (member.name().to_owned(), kept, settled)
+        });
+    }
+    let reaper = tokio::spawn({
+        let (broker, memberships) = (broker.clone(), memberships.clone());
+        async move {
+            let mut answers = BTreeSet::new();
+            loop {
+                for membership in &memberships {
+                    answers.insert(broker.leave(membership).await.expect("an answer"));
+                }
+                if arrived.is_closed() {
+                    return answers;
+                }
+            }
+        }
+    });
+    let mut appended = BTreeSet::new();
+    for _ in 0..COUNT / 4 {
+        // A few at a time, so that members wait in between.
+        appended.extend(scene.append_many(4).await);
+        for _ in 0..4 {
+            count.recv().await.expect("a member at work");
+        }
+    }
+    drop(count);
+    assert!(reaper.await.expect("the reaper").contains(&true), "some held nothing");
+    let (mut delivered, mut owned) = (Vec::new(), BTreeSet::new());
+    for (name, kept, settled) in readers.join_all().await {
+        delivered.extend(kept.iter().chain(&settled).copied());
+        owned.extend(kept.into_iter().map(|id| (id, name.clone())));
+    }
+    assert_eq!(delivered.len(), COUNT, "each once");
+    assert_eq!(delivered.into_iter().collect::<BTreeSet<_>>(), appended);
+    let pending: BTreeSet<_> = scene.pending().await.into_iter().map(|entry| (entry.id, entry.member)).collect();
+    assert_eq!(pending, owned);
+}

@@ -1,17 +1,20 @@
-//! Keys of a server that hold something other than a stream: an error that says so, and everything else goes on.
+//! Keys of a server that something else wrote: an error that says so, and everything else goes on.
 //!
 //! These cases reach past the port to make such keys, so they need a server.
 
 use std::time::Duration;
 
 use streamerson_core::{
-    BrokerError, EntryId, StreamKey,
-    broker::{Append, DeadAppend, Fence, GroupStart, Range, ReplyAppend, Settlement, TrimTo},
+    BrokerError, EntryId, MessageId, Name, ScheduleId, StreamKey, UnixMillis,
+    broker::{
+        Append, DeadAppend, Fence, GroupStart, LeaseRequest, Mark, REGISTRY_NAMES_MAX, Range, Replay, ReplyAppend,
+        Scheduled, ScheduledRange, Settlement, TrimTo,
+    },
 };
 
 use super::{
     Subject,
-    scene::{AT_ONCE, Scene, append_to, entries, fields, texts},
+    scene::{AT_ONCE, FOREVER, Scene, append_to, entries, fields, texts},
 };
 use crate::Value;
 
@@ -111,4 +114,142 @@ pub async fn does_not_stop_other_replies(subject: Subject) {
     assert_eq!(texts(&entries(&subject.broker, &inbox).await), ["reply"]);
     assert!(!scene.pending_ids().await.contains(&held[1]), "the good one is settled");
     append_to(&subject.broker, &scene.key, "and the broker goes on").await;
+}
+
+fn scheduled(id: &str) -> Scheduled {
+    Scheduled { id: ScheduleId::new(id.to_owned()).expect("an id"), at: UnixMillis(1000), fields: fields(id) }
+}
+
+/// What waits and can be no entry is taken out and told, and holds up nothing; listings leave it out.
+pub async fn does_not_hold_up_what_is_due(subject: Subject) {
+    let scene = Scene::new(subject.broker.clone());
+    let (broker, schedule) = (&subject.broker, scene.topic.schedule());
+    let server = subject.server.as_ref().expect("a case for servers runs on one");
+    for entry in ["a", "n", "z"] {
+        broker.schedule(&schedule, vec![scheduled(entry)]).await.remove(0).expect("scheduled");
+    }
+    let broken: [(&[u8], &[u8]); 5] =
+        [(b"b", b"garbage"), (b"c", b"1:p,"), (b"d", b"1:p,5:text,"), (b"o", b""), (b"\xff e", b"99999999999:x,")];
+    for (id, packed) in broken {
+        server.command([b"ZADD".as_slice(), schedule.key().as_bytes(), b"999.5", id]).await;
+        server.command([b"HSET".as_slice(), schedule.entries_key().as_bytes(), id, packed]).await;
+    }
+    server.command(["ZADD", schedule.key(), "-inf", "no-entry"]).await;
+    // What can be packed by hand can be moved, whatever its id and time.
+    server.command([b"ZADD".as_slice(), schedule.key().as_bytes(), b"0.25", b"by hand"]).await;
+    server.command(["HSET", schedule.entries_key(), "by hand", "1:m,2:ok,"]).await;
+
+    let (mut listed, mut after) = (Vec::new(), None);
+    loop {
+        let range = ScheduledRange { schedule: schedule.clone(), after, count: 2 };
+        let page = broker.scheduled(range).await.expect("a page");
+        listed.extend(page.entries);
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    assert_eq!(listed, ["a", "n", "z"].map(scheduled));
+    let (mut moved, mut told) = (0, Vec::new());
+    loop {
+        let due = broker.move_due(&schedule, 3).await.expect("moved");
+        moved += due.moved;
+        told.extend(due.broken);
+        if due.next.is_none() {
+            break;
+        }
+    }
+    assert_eq!((moved, told), (4, ["no-entry", "b", "c", "d", "o", "\u{fffd} e"].map(str::to_owned).to_vec()));
+    assert_eq!(texts(&entries(broker, &scene.key).await), ["ok", "a", "n", "z"]);
+    assert_eq!(server.command(["EXISTS", schedule.key(), schedule.entries_key()]).await.int(), 0, "nothing is left");
+}
+
+/// An error stops the move where it is: what was due waits on, and comes when the error is gone.
+pub async fn stops_what_is_due_and_loses_none(subject: Subject) {
+    let scene = Scene::new(subject.broker.clone());
+    let (broker, schedule) = (&subject.broker, scene.topic.schedule());
+    let server = subject.server.as_ref().expect("a case for servers runs on one");
+    for answer in broker.schedule(&schedule, vec![scheduled("a"), scheduled("b")]).await {
+        answer.expect("scheduled");
+    }
+    occupy(&subject, &scene.key).await;
+    assert_wrong_type(&scene.key, broker.move_due(&schedule, 10).await);
+    broker.remove(vec![scene.key.clone()]).await.expect("removed");
+
+    server.command(["CONFIG", "SET", "maxmemory", "1"]).await;
+    for error in [
+        broker.move_due(&schedule, 10).await.map(drop),
+        broker.schedule(&schedule, vec![scheduled("c")]).await.remove(0),
+        broker
+            .mark(Mark { key: scene.topic.idempotency_mark(&MessageId::unique()), value: "x".into(), ttl: FOREVER })
+            .await,
+    ] {
+        let error = error.expect_err("the server is full");
+        assert!(error.is_transient() && error.to_string().contains("OOM"), "{error}");
+    }
+    server.command(["CONFIG", "SET", "maxmemory", "0"]).await;
+    assert_eq!(broker.move_due(&schedule, 10).await.expect("moved").moved, 2);
+    assert_eq!(texts(&entries(broker, &scene.key).await), ["a", "b"]);
+}
+
+/// A server that is full refuses a mark together with the ack, so that no delivery ends unmarked.
+pub async fn keeps_what_cannot_be_marked(subject: Subject) {
+    let scene = Scene::with_group(subject.broker.clone()).await;
+    let server = subject.server.as_ref().expect("a case for servers runs on one");
+    let (member, held) = scene.holder(1).await;
+    let key = scene.topic.done_mark(&scene.group, &MessageId::unique());
+    let mark = Some(Mark { key: key.clone(), value: "x".into(), ttl: FOREVER });
+    let batch = [Settlement { mark, ..Settlement::done(held[0]) }];
+    server.command(["CONFIG", "SET", "maxmemory", "1"]).await;
+    for fence in [Fence::Renewed, Fence::Check] {
+        let error = subject.broker.settle(&member.membership, &batch, fence).await.expect_err("the server is full");
+        assert!(error.is_transient(), "{error}");
+        assert_eq!(scene.pending_ids().await, held);
+    }
+    server.command(["CONFIG", "SET", "maxmemory", "0"]).await;
+    assert_eq!(member.settle(&batch).await, []);
+    assert_eq!(subject.broker.recall(vec![key]).await.expect("recalled"), [Some("x".into())]);
+}
+
+/// Every call on a key of another kind says so, and a registry takes no more than it may.
+pub async fn is_told_by_calls_on_other_keys(subject: Subject) {
+    let scene = Scene::new(subject.broker.clone());
+    let (broker, schedule) = (&subject.broker, scene.topic.schedule());
+    let server = subject.server.as_ref().expect("a case for servers runs on one");
+    let (owner, registry) = (scene.topic.owner(&scene.group), scene.topic.registry(&scene.group));
+    let mark = scene.topic.idempotency_mark(&MessageId::unique());
+    let key = |text: &str| StreamKey::raw(text.to_owned());
+    for foreign in [schedule.key(), owner.as_str(), registry.as_str(), mark.as_str()] {
+        append_to(broker, &key(foreign), "a stream").await;
+    }
+    let later = key(schedule.key());
+    assert_wrong_type(&later, broker.schedule(&schedule, vec![scheduled("a")]).await.remove(0));
+    assert_wrong_type(&later, broker.move_due(&schedule, 1).await);
+    assert_wrong_type(&later, broker.cancel_scheduled(&schedule, vec![scheduled("a").id]).await);
+    let range = ScheduledRange { schedule: schedule.clone(), after: None, count: 1 };
+    assert_wrong_type(&later, broker.scheduled(range).await);
+    let holder = Name::unique();
+    let request = LeaseRequest { key: owner.clone(), holder: holder.clone(), ttl: FOREVER };
+    assert_wrong_type(&key(owner.as_str()), broker.lease(request).await);
+    assert_wrong_type(&key(owner.as_str()), broker.release_lease(&owner, &holder).await);
+    assert_wrong_type(&key(registry.as_str()), broker.register(&registry, &holder, FOREVER).await);
+    assert_wrong_type(&key(registry.as_str()), broker.unregister(&registry, &holder).await);
+    let value = Mark { key: mark.clone(), value: "x".into(), ttl: FOREVER };
+    assert_wrong_type(&key(mark.as_str()), broker.mark_if_absent(value.clone()).await);
+    broker.mark(value).await.expect("a mark takes the place of anything");
+    let (dead, id) = (scene.topic.dead(), EntryId::new(1, 0));
+    occupy(&subject, &dead).await;
+    assert_wrong_type(&dead, broker.drop_entries(&dead, vec![id]).await);
+    let replay = Replay { dead: dead.clone(), id, into: scene.key.clone(), fields: fields("a") };
+    assert_wrong_type(&dead, broker.replay(replay).await);
+
+    let crowd = scene.topic.registry(&Name::unique());
+    let mut names = vec!["ZADD".to_owned(), crowd.as_str().to_owned()];
+    (0..REGISTRY_NAMES_MAX).for_each(|number| names.extend(["1e15".to_owned(), format!("member-{number}")]));
+    server.command(&names).await;
+    let full = broker.register(&crowd, &holder, FOREVER).await;
+    assert!(matches!(&full, Err(BrokerError::Full { max: REGISTRY_NAMES_MAX, .. })), "{full:?}");
+    let known = Name::new("member-7").expect("a name");
+    let all = broker.register(&crowd, &known, FOREVER).await.expect("it is one of them");
+    assert_eq!(all.len() as u64, REGISTRY_NAMES_MAX);
 }

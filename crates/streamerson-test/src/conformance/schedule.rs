@@ -116,7 +116,7 @@ pub async fn is_bounded(broker: SharedBroker) {
     let full = |answer: &Result<(), BrokerError>| matches!(answer, Err(BrokerError::Full { key, max: 2 }) if **key == *schedule.key());
     assert!(answers.len() == 4 && full(&answers[2]), "{answers:?}");
     assert!(answers.iter().enumerate().all(|(number, answer)| number == 2 || answer.is_ok()), "{answers:?}");
-    assert!(!answers[2].as_ref().unwrap_err().is_transient());
+    assert!(!answers[2].as_ref().expect_err("refused").is_transient());
     assert_eq!(due(&scene, 1).await.moved, 1);
     broker.schedule(&schedule, vec![entry("c", past(0))]).await.remove(0).expect("there is room");
     assert_eq!(waiting(&scene).await.into_iter().map(|entry| entry.id).collect::<Vec<_>>(), [id("b"), id("c")]);

@@ -106,3 +106,65 @@ impl Step<'_> {
         self.shard(mark.key.place()).marks.set(mark, now, &budget);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use crate::{
+        Topic,
+        broker::{Append, Broker, BrokerError, Mark, memory::Memory},
+        entry::Fields,
+        name::{MessageId, Name},
+    };
+    use std::time::Duration;
+
+    const TTL: Duration = Duration::from_secs(60);
+
+    fn mark(topic: &Topic) -> Mark {
+        Mark { key: topic.idempotency_mark(&MessageId::unique()), value: vec![0; 1000].into(), ttl: TTL }
+    }
+
+    fn a_topic() -> Topic {
+        Topic::new(&Name::unique()).unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn marks_count_until_they_go_and_do_not_pile_up() {
+        let (broker, topic) = (Memory::new(), a_topic());
+        let (mut most, again) = (0, mark(&topic));
+        for _ in 0..1000 {
+            broker.mark(again.clone()).await.unwrap();
+            broker.mark_if_absent(mark(&topic)).await.unwrap();
+            most = most.max(broker.bytes_used());
+            advance(TTL / 10).await;
+        }
+        // Ten others at a time, one that is set again and again, and what a sweep has not come to.
+        assert!((12_000..20_000).contains(&most), "{most} bytes at most");
+        advance(TTL).await;
+        // Other topics sweep too.
+        for _ in 0..200 {
+            broker.keep(Vec::from([keep()])).await.unwrap();
+        }
+        assert_eq!(broker.bytes_used(), 0);
+    }
+
+    fn keep() -> crate::broker::Keep {
+        let key = a_topic().inbox(&Name::unique());
+        crate::broker::Keep { key, ttl: Duration::from_millis(1), unless_epoch: None }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_full_broker_refuses_marks_and_what_has_gone_elsewhere_keeps_nothing_out() {
+        let broker = Memory::with_bytes_max(20_000);
+        let mut refused = None;
+        for _ in 0..20 {
+            refused = refused.or(broker.mark(mark(&a_topic())).await.err());
+        }
+        assert!(matches!(refused, Some(BrokerError::Refused { code, .. }) if &*code == "OOM"));
+        advance(TTL).await;
+        let mut fields = Fields::default();
+        fields.push("p", vec![0; 15_000]);
+        broker.append(vec![Append::new(a_topic().inbound(), fields)]).await.remove(0).expect("there is room again");
+    }
+}

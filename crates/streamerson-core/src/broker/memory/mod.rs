@@ -36,9 +36,9 @@ use self::{
     store::{Store, check},
 };
 use super::{
-    Append, Appended, Broker, BrokerError, Due, Fence, GroupInfo, GroupReader, GroupStart, Health, Keep, LeaseRequest, LeaseState, Mark, MemberInfo,
-    Membership, Pending, PendingEntry, Range, Reader, ReclaimFrom, Reclaimed, Replay, Scheduled, ScheduledPage,
-    ScheduledRange, SettledBatch, Settlement, SharedBroker, StreamInfo, StreamPage, TrimTo,
+    Append, Appended, Broker, BrokerError, Due, Fence, GroupInfo, GroupReader, GroupStart, Health, Keep, LeaseRequest,
+    LeaseState, Mark, MemberInfo, Membership, Pending, PendingEntry, Range, Reader, ReclaimFrom, Reclaimed, Replay,
+    Scheduled, ScheduledPage, ScheduledRange, SettledBatch, Settlement, SharedBroker, StreamInfo, StreamPage, TrimTo,
 };
 use crate::{
     entry::{Entry, EntryId},

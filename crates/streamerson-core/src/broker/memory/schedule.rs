@@ -146,3 +146,38 @@ impl Step<'_> {
         schedules.entry(schedule.place().clone()).or_insert_with(|| Waiting::new(&budget))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::advance;
+
+    use super::*;
+    use crate::{
+        Topic,
+        broker::{Broker, memory::Memory},
+    };
+
+    #[tokio::test(start_paused = true)]
+    async fn what_waits_counts_and_comes_on_the_paused_clock_to_the_millisecond() {
+        let (broker, topic) = (Memory::with_bytes_max(10_000), Topic::new("t").unwrap());
+        let (schedule, wait) = (topic.schedule(), Duration::from_secs(60));
+        let entry = |id: &str, len: usize| {
+            let mut fields = Fields::default();
+            fields.push("p", vec![0; len]);
+            Scheduled { id: ScheduleId::new(id.to_owned()).unwrap(), at: broker.now().plus(wait), fields }
+        };
+        let answers = broker.schedule(&schedule, vec![entry("a", 5000), entry("a", 4000), entry("b", 6000)]).await;
+        assert!(matches!(&answers[..], [Ok(()), Ok(()), Err(BrokerError::Refused { code, .. })] if &**code == "OOM"));
+        let used = broker.bytes_used();
+        assert!((4000..5000).contains(&used), "{used}");
+        advance(wait - Duration::from_millis(1)).await;
+        assert_eq!(broker.move_due(&schedule, 10).await.unwrap().moved, 0);
+        advance(Duration::from_millis(1)).await;
+        assert_eq!(broker.move_due(&schedule, 10).await.unwrap().moved, 1);
+        assert_eq!(broker.bytes_used(), used, "it only moved");
+        broker.remove(vec![topic.inbound()]).await.unwrap();
+        assert_eq!(broker.bytes_used(), 0);
+    }
+}
