@@ -55,7 +55,7 @@ async fn one_outcome_that_cannot_be_settled_does_not_hold_up_the_others() {
         let held = member.next().await.unwrap();
         entries.push(held.delivery.entry);
         let emitted = if number == 4 { vec![(wrong.clone(), event())] } else { Vec::new() };
-        tokio::spawn(held.settle(Settled { outcome: Outcome::Done, emitted }));
+        tokio::spawn(held.settle(Settled { emitted, ..Settled::from(Outcome::Done) }));
     }
     // All but the one are settled, and that one is delivered again when nobody has renewed it for a lease.
     let again = soon("the one that failed comes again", member.next()).await.unwrap();
