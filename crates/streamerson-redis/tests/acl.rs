@@ -70,7 +70,7 @@ async fn requests_are_answered_buried_and_trimmed() {
                 "echo" => held.settle(Outcome::Replied(echo())).await,
                 "tell" => {
                     let outcome = Outcome::Replied(echo());
-                    held.settle(Settled { outcome, emitted: vec![(outbound.clone(), message)] }).await;
+                    held.settle(Settled { emitted: vec![(outbound.clone(), message)], ..Settled::from(outcome) }).await;
                 }
                 _ => {
                     let error = "no such order".to_owned();
