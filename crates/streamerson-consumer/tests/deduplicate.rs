@@ -23,8 +23,8 @@ fn deduplicating(consumer: Consumer) -> Consumer {
 }
 
 async fn emit(running: &Running, event: &str, id: &MessageId) {
-    let message = Message::new(event.parse().unwrap(), "").with_id(id.clone());
-    running.client.emit(&topic(), message).await.unwrap();
+    let message = Message::new(event.parse().expect("an event type"), "").with_id(id.clone());
+    running.client.emit(&topic(), message).await.expect("emitted");
     running.idle().await;
 }
 

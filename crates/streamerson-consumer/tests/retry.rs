@@ -158,13 +158,12 @@ async fn keys_are_in_order_through_failures() {
         running.emit("changed", text).await;
     }
     running.idle().await;
+    running.stop().await;
     let handled = handled.lock().unwrap();
     for key in ["a", "b"] {
         let of_key: Vec<_> = handled.iter().filter(|text| text.starts_with(key)).collect();
         assert_eq!(of_key, [&format!("{key}1"), &format!("{key}2"), &format!("{key}3")]);
     }
-    drop(handled);
-    running.stop().await;
 }
 
 #[tokio::test(start_paused = true)]
