@@ -159,7 +159,7 @@ async fn stuck(scene: &Scene, events: usize) -> Member {
 fn too_much() -> Settled {
     let elsewhere = Topic::new("elsewhere").unwrap().inbound();
     let message = Message { payload: vec![b'x'; 100_000].into(), ..message() };
-    Settled { outcome: Outcome::Done, emitted: vec![(elsewhere, message)] }
+    Settled { emitted: vec![(elsewhere, message)], ..Settled::from(Outcome::Done) }
 }
 
 #[tokio::test(start_paused = true)]
