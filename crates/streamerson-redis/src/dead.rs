@@ -38,6 +38,11 @@ pub(crate) async fn replay(shared: &Shared, replay: &Replay) -> Result<Option<En
     });
     match reply.await? {
         Reply::Nil => Ok(None),
+        // About the dead letters, not about the stream.
+        Reply::Array(error) => Err(match &error[..] {
+            [Reply::Bulk(message)] => stream_error(REPLAY, message, dead, None),
+            _ => unexpected(REPLAY, &Reply::Array(error)),
+        }),
         Reply::Error(message) => Err(stream_error(REPLAY, &message, into, None)),
         reply => as_id(&reply).map(Some).ok_or_else(|| unexpected(REPLAY, &reply)),
     }

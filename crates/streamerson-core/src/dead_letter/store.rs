@@ -24,7 +24,8 @@ const PAGE_MAX: usize = 500;
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let dead = DeadLetters::new(Memory::new(), Topic::new("orders")?);
-/// let failed = Filter { reason: Some(Reason::Failed), ..Filter::default() };
+/// let mut failed = Filter::default();
+/// failed.reason = Some(Reason::Failed);
 /// let mut page = dead.first_page(&failed).await?;
 /// loop {
 ///     for letter in &page.letters {

@@ -17,6 +17,7 @@ use tracing::warn;
 use super::{
     Delivery,
     held::{HeldState, Holdings},
+    keeper,
     member::{MemberConfig, Shared},
     order::LaneKey,
 };
@@ -355,6 +356,8 @@ async fn run_alone(shared: &Shared) {
     let _closed = shared.gate.write().await;
     dispatch.give_back_unstarted();
     dispatch.until_quiet().await;
+    // What was given back is this member's until the broker has heard of it.
+    keeper::hand_back(shared).await;
     if dispatch.start_loner() {
         dispatch.alone_over.notified().await;
     }

@@ -87,8 +87,9 @@ async fn try_learn_finished(shared: &Shared, own: u64) -> Result<(), BrokerError
     Ok(())
 }
 
-/// Gives what never started to whoever reclaims next.
+/// Gives what never started to whoever reclaims next. When it returns, so has every hand-back that began before.
 pub(super) async fn hand_back(shared: &Shared) {
+    let _one_by_one = shared.handing_back.lock().await;
     let handed_back = shared.holdings().take_handed_back();
     if handed_back.is_empty() {
         return;

@@ -13,7 +13,7 @@ use std::{
 
 use futures_core::Stream;
 use tokio::{
-    sync::{Notify, RwLock, Semaphore, mpsc},
+    sync::{Mutex, Notify, RwLock, Semaphore, mpsc},
     task::JoinHandle,
     time::Instant,
 };
@@ -119,6 +119,8 @@ pub(super) struct Shared {
     pub(super) dispatch: Arc<Dispatch>,
     /// Open for reads and take-overs; closed while a delivery has to be alone here.
     pub(super) gate: RwLock<()>,
+    /// Held while something is handed back.
+    pub(super) handing_back: Mutex<()>,
     /// Ends the read that waits for deliveries.
     pub(super) reader: OnceLock<ReadWaker>,
     /// Deliveries settled, ever.
@@ -216,6 +218,7 @@ impl Member {
             wire: Wire { payload_bytes_max: config.payload_bytes_max },
             dispatch: Arc::new(Dispatch::new()),
             gate: RwLock::new(()),
+            handing_back: Mutex::new(()),
             reader: OnceLock::new(),
             settled_count: AtomicU64::new(0),
             handed_back_count: AtomicUsize::new(0),
