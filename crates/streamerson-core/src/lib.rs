@@ -34,5 +34,5 @@ pub use self::{
     reply::{InvalidReply, Reply},
     subscription::{Cursor, Subscription},
     topic::{StreamKey, Topic},
-    wire::Wire,
+    wire::{Wire, WireFormat},
 };

@@ -159,6 +159,9 @@ name_type!(
 );
 
 impl Name {
+    /// The inbox of every request in the original's format: the one stream that all replies of its topic go to.
+    pub(crate) const SHARED_INBOX: Self = Self(ByteString::from_static("PRODUCER_OUTGOING"));
+
     /// A name that nothing else has or will have: a ULID. For members and inboxes, which must never reuse a name.
     #[must_use]
     pub fn unique() -> Self {
@@ -189,6 +192,11 @@ impl EventType {
     pub const CANCEL: Self = Self(ByteString::from_static("cancel"));
     /// The type of a whole HTTP request. Any consumer may handle it, so it is not reserved.
     pub const HTTP: Self = Self(ByteString::from_static("http"));
+
+    /// Whether it is the type of a reply, good or bad.
+    pub(crate) fn is_reply(&self) -> bool {
+        matches!(self.as_str(), "reply" | "error")
+    }
 
     /// Whether the protocol keeps this type for itself.
     #[must_use]

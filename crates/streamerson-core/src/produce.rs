@@ -10,7 +10,7 @@ use tracing::debug;
 use crate::{
     broker::{Append, Appended, Broker, BrokerError, Range},
     entry::EntryId,
-    message::UnixMillis,
+    message::{Message, UnixMillis},
     name::MessageId,
     topic::StreamKey,
     wire::{TooLarge, Wire},
@@ -22,6 +22,13 @@ const PAGE: usize = 1000;
 const LOOKED_AT_MAX: usize = 200_000;
 /// How much the broker's clock may be behind what this process believes it to be.
 const CLOCK_SLACK_MS: u64 = 1000;
+
+/// The entry that carries a message to a stream, in the format of the topic whose stream it is.
+pub(crate) fn append_of(wire: Wire, key: StreamKey, message: &Message) -> Result<Append, TooLarge> {
+    let Some(topic) = key.js_topic() else { return Ok(Append::new(key, wire.encode(message)?)) };
+    let fields = wire.encode_for(&topic, message)?;
+    Ok(Append { entries_max: topic.entries_max(), ..Append::new(key, fields) })
+}
 
 /// Where a message went.
 #[derive(Debug, Clone, Copy)]

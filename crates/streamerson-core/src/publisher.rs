@@ -20,7 +20,6 @@ use tracing::{debug, warn};
 
 use crate::{
     broker::{Append, Broker, BrokerError, SharedBroker},
-    entry::Fields,
     group::{Held, Outcome},
     message::Message,
     name::MessageId,
@@ -68,7 +67,7 @@ pub struct Publisher {
 #[derive(Debug)]
 struct Queued {
     id: MessageId,
-    fields: Fields,
+    append: Append,
     origin: Option<Held>,
 }
 
@@ -149,8 +148,8 @@ impl<M: Into<Outbound>> Sink<M> for Publisher {
 
     fn start_send(mut self: Pin<&mut Self>, message: M) -> Result<(), BrokerError> {
         let Outbound { message, origin } = message.into();
-        let fields = self.wire.encode(&message)?;
-        self.queue.send_item(Queued { id: message.id, fields, origin }).map_err(|_| self.gone())?;
+        let append = produce::append_of(self.wire, self.key.clone(), &message)?;
+        self.queue.send_item(Queued { id: message.id, append, origin }).map_err(|_| self.gone())?;
         self.sent += 1;
         Ok(())
     }
@@ -199,7 +198,7 @@ async fn append_batch(
     let since = broker.now();
     let mut trouble: Option<Instant> = None;
     loop {
-        let appends = batch.iter().map(|queued| Append::new(key.clone(), queued.fields.clone())).collect();
+        let appends = batch.iter().map(|queued| queued.append.clone()).collect();
         let mut unknown = HashSet::new();
         let (mut left, mut transient, mut refused) = (Vec::new(), None, None);
         for (queued, result) in batch.drain(..).zip(broker.append(appends).await) {

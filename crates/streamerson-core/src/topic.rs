@@ -4,7 +4,10 @@ use std::{fmt, str::FromStr};
 
 use bytestring::ByteString;
 
-use crate::name::{InvalidName, Name};
+use crate::{
+    name::{InvalidName, Name},
+    wire::{JS_ENTRIES_MAX, WireFormat},
+};
 
 /// What stands after the hash tag in the key of each stream of a topic.
 const IN: &str = "in";
@@ -12,6 +15,9 @@ const OUT: &str = "out";
 const DEAD: &str = "dead";
 /// The name of the inbox follows.
 const INBOX: &str = "re:";
+/// What stands behind the topic in the keys of the original's format.
+const JS_IN: &str = "::CONSUMER_INCOMING";
+const JS_OUT: &str = "::PRODUCER_OUTGOING";
 
 /// A named domain of messages, which owns its streams: `name`, `namespace:name` or `namespace:name#shard`.
 ///
@@ -28,6 +34,7 @@ pub struct Topic {
     namespace: Name,
     name: Name,
     shard: Option<u32>,
+    wire: WireFormat,
 }
 
 impl Topic {
@@ -42,7 +49,37 @@ impl Topic {
             None => (text, None),
         };
         let (namespace, name) = path.split_once(':').unwrap_or(("default", path));
-        Ok(Self { namespace: Name::new(namespace)?, name: Name::new(name)?, shard })
+        Ok(Self { namespace: Name::new(namespace)?, name: Name::new(name)?, shard, wire: WireFormat::V1 })
+    }
+
+    /// The topic of the same name that speaks this format. It is another topic: the keys of its streams are others.
+    ///
+    /// ```
+    /// use streamerson_core::{Topic, wire::WireFormat};
+    ///
+    /// let topic = Topic::new("shop:orders")?.with_wire(WireFormat::Js);
+    /// assert_eq!(topic.inbound().as_str(), "shop::orders::CONSUMER_INCOMING");
+    /// # Ok::<(), streamerson_core::InvalidName>(())
+    /// ```
+    #[must_use]
+    pub fn with_wire(&self, wire: WireFormat) -> Self {
+        Self { wire, ..self.clone() }
+    }
+
+    /// The format of what its streams hold.
+    #[must_use]
+    pub fn wire(&self) -> WireFormat {
+        self.wire
+    }
+
+    /// Whether it speaks the original's format.
+    pub(crate) fn is_js(&self) -> bool {
+        self.wire == WireFormat::Js
+    }
+
+    /// How many entries an append leaves in its streams, where appends see to that.
+    pub(crate) fn entries_max(&self) -> Option<u64> {
+        self.is_js().then_some(JS_ENTRIES_MAX)
     }
 
     /// The namespace; `default` unless another was given.
@@ -69,16 +106,17 @@ impl Topic {
         Self { shard: Some(shard), ..self.clone() }
     }
 
-    /// The stream of requests and events: `{ns:topic}:in`.
+    /// The stream of requests and events: `{ns:topic}:in`, or `ns::topic::CONSUMER_INCOMING`.
     #[must_use]
     pub fn inbound(&self) -> StreamKey {
-        self.key(IN, "")
+        if self.is_js() { self.js_key(JS_IN) } else { self.key(IN, "") }
     }
 
-    /// The stream of events for everyone: `{ns:topic}:out`.
+    /// The stream of events for everyone: `{ns:topic}:out`. In the original's format it holds all replies too:
+    /// `ns::topic::PRODUCER_OUTGOING`.
     #[must_use]
     pub fn outbound(&self) -> StreamKey {
-        self.key(OUT, "")
+        if self.is_js() { self.js_key(JS_OUT) } else { self.key(OUT, "") }
     }
 
     /// The stream of dead letters: `{ns:topic}:dead`.
@@ -87,16 +125,29 @@ impl Topic {
         self.key(DEAD, "")
     }
 
-    /// The stream of replies to one client process: `{ns:topic}:re:<inbox>`.
+    /// The stream of replies to one client process: `{ns:topic}:re:<inbox>`. In the original's format all clients share
+    /// [`Topic::outbound`].
     #[must_use]
     pub fn inbox(&self, inbox: &Name) -> StreamKey {
-        self.key(INBOX, inbox)
+        if self.is_js() { self.outbound() } else { self.key(INBOX, inbox) }
     }
 
     pub(crate) fn key(&self, stream: &str, inbox: &str) -> StreamKey {
-        let shard = self.shard.map_or_else(String::new, |shard| format!("#{shard}"));
+        if self.is_js() {
+            // The original's keys have no tag, so the whole key of the inbound stream is the tag of what belongs to it.
+            return StreamKey(["{", self.js_key(JS_IN).as_str(), "}:", stream, inbox].concat().into());
+        }
+        let shard = self.shard_text();
         // Joined rather than formatted, which costs several times as much: every reply needs the key of its inbox.
         StreamKey(["{", &self.namespace, ":", &self.name, &shard, "}:", stream, inbox].concat().into())
+    }
+
+    fn js_key(&self, suffix: &str) -> StreamKey {
+        StreamKey([&self.namespace, "::", &self.name, &self.shard_text(), suffix].concat().into())
+    }
+
+    fn shard_text(&self) -> String {
+        self.shard.map_or_else(String::new, |shard| format!("#{shard}"))
     }
 }
 
@@ -187,7 +238,13 @@ impl StreamKey {
     /// ```
     #[must_use]
     pub fn topic(&self) -> Option<Topic> {
+        if let Some(topic) = self.js_topic() {
+            return Some(topic);
+        }
         let (topic, stream) = self.0.strip_prefix('{')?.split_once("}:")?;
+        if stream == DEAD && topic.ends_with(JS_IN) {
+            return Self::raw(topic.to_owned()).js_topic();
+        }
         // A key always spells the namespace out: `{orders}:in` is nobody's, and not the stream of `default:orders`.
         let topic = topic.contains(':').then(|| Topic::new(topic).ok()).flatten()?;
         let is_ours = match stream.strip_prefix(INBOX) {
@@ -195,6 +252,13 @@ impl StreamKey {
             None => [IN, OUT, DEAD].contains(&stream),
         };
         is_ours.then_some(topic)
+    }
+
+    /// The topic of the original's format whose stream this is, in or out. Cheap for any other key.
+    pub(crate) fn js_topic(&self) -> Option<Topic> {
+        let path = self.0.strip_suffix(JS_IN).or_else(|| self.0.strip_suffix(JS_OUT))?;
+        let (namespace, name) = path.split_once("::")?;
+        Some(Topic::new(&[namespace, ":", name].concat()).ok()?.with_wire(WireFormat::Js))
     }
 
     /// Whether this is the inbox of a client on some topic.
@@ -269,6 +333,38 @@ mod tests {
         ] {
             let key = StreamKey::raw(text);
             assert_eq!((key.topic(), key.is_inbox()), (None, false), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_originals_keys_are_those_that_its_packages_make() {
+        for (text, path) in [("orders", "default::orders"), ("shop:orders#3", "shop::orders#3")] {
+            let topic = Topic::new(text).unwrap().with_wire(WireFormat::Js);
+            let inbound = format!("{path}::CONSUMER_INCOMING");
+            assert_eq!(topic.inbound().as_str(), inbound);
+            assert_eq!(topic.outbound().as_str(), format!("{path}::PRODUCER_OUTGOING"));
+            assert_eq!(topic.inbox(&Name::unique()), topic.outbound());
+            // What is ours alone lies where the stream lies, and apart from the topic of the same name.
+            assert_eq!(topic.dead().as_str(), format!("{{{inbound}}}:dead"));
+            assert_eq!(topic.dead().tag(), topic.inbound().tag());
+            for key in [topic.inbound(), topic.outbound(), topic.dead()] {
+                assert_eq!((key.topic(), key.is_inbox()), (Some(topic.clone()), false), "{key}");
+            }
+            assert_ne!(topic, Topic::new(text).unwrap());
+            assert_eq!(topic.to_string(), Topic::new(text).unwrap().to_string());
+        }
+        for text in [
+            "::CONSUMER_INCOMING",
+            "orders::CONSUMER_INCOMING",
+            "a::b::c::CONSUMER_INCOMING",
+            "a::b#03::PRODUCER_OUTGOING",
+            "a::b::OTHER",
+            "{a::b::PRODUCER_OUTGOING}:dead",
+            "{a::b::CONSUMER_INCOMING}:in",
+            "{a::b::CONSUMER_INCOMING}:re:x",
+            "{a::b::CONSUMER_INCOMING}:wake:1",
+        ] {
+            assert_eq!(StreamKey::raw(text).topic(), None, "{text}");
         }
     }
 

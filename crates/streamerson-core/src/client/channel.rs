@@ -9,11 +9,12 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::Instant;
+use tokio::{sync::OnceCell, time::Instant};
 
 use super::inbox::Inbox;
 use crate::{
     broker::{Broker, BrokerError, Keep, Membership, SharedBroker},
+    entry::EntryId,
     name::Name,
     topic::{StreamKey, Topic},
 };
@@ -30,10 +31,13 @@ const LEARNED: Duration = Duration::from_millis(250);
 /// One topic, as a client sees it.
 #[derive(Debug)]
 pub(super) struct Channel {
+    pub(super) topic: Topic,
     pub(super) inbound: StreamKey,
     pub(super) inbox_name: Name,
     pub(super) inbox_key: StreamKey,
     pub(super) inbox: Inbox,
+    /// Set once the end of a shared inbox was found, from where it is read.
+    pinned: OnceCell<()>,
     /// Calls that are under way here.
     waiting: AtomicUsize,
     used: Mutex<Instant>,
@@ -52,18 +56,46 @@ struct Backlog {
 
 impl Channel {
     fn new(topic: &Topic) -> Self {
-        let inbox_name = Name::unique();
+        let inbox_name = if topic.is_js() { Name::SHARED_INBOX } else { Name::unique() };
         Self {
+            topic: topic.clone(),
             inbound: topic.inbound(),
             inbox_key: topic.inbox(&inbox_name),
             inbox_name,
             inbox: Inbox::default(),
+            pinned: OnceCell::new(),
             waiting: AtomicUsize::new(0),
             used: Mutex::new(Instant::now()),
             ttl_ms: AtomicU64::new(millis(INBOX_TTL)),
             backlog: Mutex::default(),
             alive: tokio::sync::Mutex::default(),
         }
+    }
+
+    /// Whether its inbox is the stream that all clients of a topic in the original's format share: nobody makes, keeps,
+    /// trims or removes it, and it is read from its end.
+    pub(super) fn is_shared(&self) -> bool {
+        self.topic.is_js()
+    }
+
+    /// Finds the end of a shared inbox before the first request, so that its reply lies behind.
+    pub(super) async fn pin(&self, broker: &dyn Broker) -> Result<(), BrokerError> {
+        let find = async || {
+            let info = broker.stream_info(&self.inbox_key).await?;
+            self.inbox.read_from(info.map_or(EntryId::ZERO, |info| info.last));
+            Ok(())
+        };
+        self.pinned.get_or_try_init(find).await.copied()
+    }
+
+    /// After a loss of the connection: a server that lost the shared inbox counts its entries anew, maybe from lower on.
+    pub(super) async fn pin_again(&self, broker: &dyn Broker) -> Result<bool, BrokerError> {
+        let last = broker.stream_info(&self.inbox_key).await?.map_or(EntryId::ZERO, |info| info.last);
+        let is_behind = last < self.inbox.read_to();
+        if is_behind {
+            self.inbox.read_from(EntryId::ZERO);
+        }
+        Ok(is_behind)
     }
 
     /// What a request asks of the broker for its inbox: that it exists, unless that is known for this connection.
@@ -85,6 +117,7 @@ impl Channel {
     /// The broker is asked four times a second at most. A call waits for the answer only near the bound, or when nothing
     /// is known yet, so the bound may be passed by what many producers send within one such question.
     pub(super) async fn has_room(self: &Arc<Self>, broker: &SharedBroker, max: u64) -> Result<bool, BrokerError> {
+        let max = max.min(self.topic.entries_max().unwrap_or(u64::MAX));
         let must_wait = {
             let mut backlog = lock(&self.backlog);
             if backlog.asked.is_some_and(|asked| asked.elapsed() < LEARNED) {
@@ -105,7 +138,7 @@ impl Channel {
     }
 
     async fn ask_backlog(&self, broker: &dyn Broker, max: u64) -> Result<(), BrokerError> {
-        let entries = backlog_of(broker, &self.inbound, max).await?;
+        let entries = backlog_of(broker, &self.inbound, max, self.is_shared()).await?;
         *lock(&self.backlog) = Backlog { asked: Some(Instant::now()), entries };
         Ok(())
     }
@@ -125,7 +158,7 @@ impl Channel {
 
     /// Whether calls wait and no reply came since this was asked last. For one who asks at intervals.
     pub(super) fn is_silent(&self) -> bool {
-        !self.inbox.take_heard() && self.waiting.load(Ordering::Acquire) > 0
+        !self.is_shared() && !self.inbox.take_heard() && self.waiting.load(Ordering::Acquire) > 0
     }
 
     fn is_idle(&self) -> bool {
@@ -141,15 +174,22 @@ impl Backlog {
     }
 }
 
-/// A stream also holds what is finished and not trimmed yet, so near the bound the groups are asked.
-async fn backlog_of(broker: &dyn Broker, inbound: &StreamKey, max: u64) -> Result<u64, BrokerError> {
+/// A stream also holds what is finished and not trimmed yet, so near the bound the groups are asked. Where it holds that
+/// for good, and others read without a group, what no group tells of is not waiting.
+async fn backlog_of(
+    broker: &dyn Broker,
+    inbound: &StreamKey,
+    max: u64,
+    keeps_finished: bool,
+) -> Result<u64, BrokerError> {
     let len = broker.stream_info(inbound).await?.map_or(0, |info| info.len);
     if len < max {
         return Ok(len);
     }
     let groups = broker.groups(inbound).await?;
-    let behind = groups.iter().map(|group| group.lag.map_or(len, |lag| lag.saturating_add(group.pending)));
-    Ok(behind.max().unwrap_or(len).min(len))
+    let unknown = if keeps_finished { 0 } else { len };
+    let behind = groups.iter().map(|group| group.lag.map_or(unknown, |lag| lag.saturating_add(group.pending)));
+    Ok(behind.max().unwrap_or(unknown).min(len))
 }
 
 async fn any_member_lives(broker: &dyn Broker, inbound: &StreamKey) -> Result<bool, BrokerError> {

@@ -82,6 +82,16 @@ impl Inbox {
         std::mem::take(&mut self.lock().heard)
     }
 
+    /// Reading goes on behind this entry.
+    pub(super) fn read_from(&self, cursor: EntryId) {
+        self.lock().cursor = cursor;
+    }
+
+    /// How far the inbox was read.
+    pub(super) fn read_to(&self) -> EntryId {
+        self.lock().cursor
+    }
+
     /// From where the inbox is to be read. For its one reader.
     pub(super) fn cursor(&self) -> EntryId {
         let mut state = self.lock();

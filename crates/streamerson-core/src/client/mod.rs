@@ -31,7 +31,7 @@ pub use self::{
 };
 use self::{
     channel::{Channels, InUse},
-    gone::Gone,
+    gone::{Gone, Watch},
     pending::PendingCalls,
     replies::Inboxes,
 };
@@ -43,8 +43,11 @@ use crate::{
     produce,
     reply::Reply,
     topic::Topic,
-    wire::{TooLarge, Wire},
+    wire::{self, Wire},
 };
+
+/// Where a timeout ends that is longer than the clock goes.
+const FOR_EVER: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
 
 /// Bounds of a client. Each has a default.
 #[derive(Debug, Clone)]
@@ -192,7 +195,9 @@ impl Client {
     pub async fn request(&self, topic: &Topic, request: Request) -> Result<Reply, CallError> {
         let timeout = request.timeout.unwrap_or(self.timeout);
         let channel = self.shared.inboxes.channels.enter(topic);
-        match tokio::time::timeout(timeout, self.request_on(&channel, request, timeout)).await {
+        let now = Instant::now();
+        let deadline = now.checked_add(timeout).unwrap_or(now + FOR_EVER);
+        match tokio::time::timeout_at(deadline, self.request_on(&channel, request, timeout, deadline)).await {
             Ok(result) => result,
             Err(_) => Err(self.why_no_reply(&channel, timeout).await),
         }
@@ -208,12 +213,12 @@ impl Client {
         if inboxes.closed.is_cancelled() {
             return Err(CallError::Closed);
         }
-        refuse_reserved(&message)?;
-        let fields = self.shared.wire.encode(&message)?;
+        let fields = self.encode(topic, &message)?;
         let channel = inboxes.channels.enter(topic);
         let append = async {
             self.check_backlog(&channel).await?;
-            let append = Append::new(channel.inbound.clone(), fields);
+            let entries_max = topic.entries_max();
+            let append = Append { entries_max, ..Append::new(channel.inbound.clone(), fields) };
             Ok::<_, CallError>(produce::append_once(&*inboxes.broker, &message.id, append).await?)
         };
         match tokio::time::timeout(self.timeout, append).await {
@@ -222,12 +227,13 @@ impl Client {
         }
     }
 
-    fn encode(&self, _topic: &Topic, message: &Message) -> Result<Fields, TooLarge> {
-        self.shared.wire.encode(message)
+    fn encode(&self, topic: &Topic, message: &Message) -> Result<Fields, CallError> {
+        refuse_reserved(topic, message)?;
+        Ok(self.shared.wire.encode_for(topic, message)?)
     }
 
-    fn decode(&self, _topic: &Topic, fields: &Fields) -> Option<Message> {
-        self.shared.wire.decode(fields).ok()
+    fn decode(&self, topic: &Topic, fields: &Fields) -> Option<Message> {
+        self.shared.wire.decode_for(topic, fields).ok()
     }
 
     /// Ends the tasks, removes the inboxes and fails what still waits. Dropping the last client does the same, without
@@ -242,10 +248,17 @@ impl Client {
         }
     }
 
-    async fn request_on(&self, channel: &InUse, request: Request, timeout: Duration) -> Result<Reply, CallError> {
+    async fn request_on(
+        &self,
+        channel: &InUse,
+        request: Request,
+        timeout: Duration,
+        deadline: Instant,
+    ) -> Result<Reply, CallError> {
         let broker = &*self.shared.inboxes.broker;
         self.check_backlog(channel).await?;
-        if request.fail_fast && !channel.has_consumers(broker).await? {
+        // Who reads without a group is not known of.
+        if request.fail_fast && !channel.is_shared() && !channel.has_consumers(broker).await? {
             return Err(CallError::NoConsumers);
         }
         let message = Message {
@@ -256,34 +269,39 @@ impl Client {
             headers: request.headers,
             payload: request.payload,
         };
-        refuse_reserved(&message)?;
-        let fields = self.shared.wire.encode(&message)?;
+        let fields = self.encode(&channel.topic, &message)?;
+        if channel.is_shared() {
+            channel.pin(broker).await?;
+        }
         let mut call = self.shared.inboxes.pending.enter(message.id.clone())?;
         if self.shared.inboxes.channels.open(channel) {
             self.wake_reader();
         }
-        let keep = channel.keep_for(timeout);
-        let asked = keep.unless_epoch;
-        let append = Append { keep: Some(keep), ..Append::new(channel.inbound.clone(), fields) };
-        // From here on it may be in the stream.
-        let deadline = Instant::now() + timeout;
-        let watch = self.shared.inboxes.gone.watch(&channel.inbound, message.id.clone(), deadline);
+        let keep = (!channel.is_shared()).then(|| channel.keep_for(timeout));
+        let asked = keep.as_ref().and_then(|keep| keep.unless_epoch);
+        let (is_kept, entries_max) = (keep.is_some(), channel.topic.entries_max());
+        let append = Append { keep, entries_max, ..Append::new(channel.inbound.clone(), fields) };
+        // From here on it may be in the stream. The original has no word that takes a request back.
+        let gone = &self.shared.inboxes.gone;
+        let watch = is_kept.then(|| gone.watch(&channel.inbound, message.id.clone(), deadline));
+        let end = |watch: Option<Watch<'_>>| watch.into_iter().for_each(Watch::end);
         let placed = match produce::append_once(broker, &message.id, append).await {
             Ok(placed) => placed,
             Err(error) => {
-                watch.end();
+                end(watch);
                 return Err(error.into());
             }
         };
         // On the connection that it was confirmed on, the inbox was not touched.
         if let Some(epoch) = placed.epoch
+            && is_kept
             && asked != Some(epoch)
             && channel.inbox.confirm(epoch)
         {
             self.wake_reader();
         }
         let answer = call.answer().await;
-        watch.end();
+        end(watch);
         answer
     }
 
@@ -297,6 +315,9 @@ impl Client {
 
     /// At the deadline: was there nobody, or were they slow?
     async fn why_no_reply(&self, channel: &InUse, timeout: Duration) -> CallError {
+        if channel.is_shared() {
+            return CallError::TimedOut(timeout);
+        }
         let consumers = channel.has_consumers(&*self.shared.inboxes.broker);
         match tokio::time::timeout(Duration::from_secs(1), consumers).await {
             Ok(Ok(false)) => CallError::NoConsumers,
@@ -344,10 +365,19 @@ fn to_json<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, CallError> {
     serde_json::to_vec(value).map_err(|error| CallError::Encode(error.to_string()))
 }
 
-/// Types that the protocol keeps for itself are not for users.
-fn refuse_reserved(message: &Message) -> Result<(), InvalidName> {
+/// Types that the protocol keeps for itself are not for users; nor is, in the original's format, what would be taken for
+/// something else.
+fn refuse_reserved(topic: &Topic, message: &Message) -> Result<(), InvalidName> {
     if message.event.is_reserved() {
         crate::name::EventType::for_user(message.event.clone().into_text())?;
+    }
+    if topic.is_js() && &*message.event == wire::JS_REPLY {
+        let rule = "\"resp\" is what the original calls a reply";
+        return Err(InvalidName::new("event type", rule, &message.event));
+    }
+    if topic.is_js() && &*message.id == "m" {
+        let rule = "an entry with a field \"m\" is one of version 1";
+        return Err(InvalidName::new("message id", rule, &message.id));
     }
     Ok(())
 }

@@ -106,10 +106,15 @@ impl Inboxes {
         let Some(last) = entries.last().map(|entry| entry.id) else { return };
         let replies = entries.len();
         for entry in entries {
-            match self.wire.decode(&entry.fields) {
+            match self.wire.decode_for(&channel.topic, &entry.fields) {
+                // A shared inbox holds the replies to all clients, and what else others write there.
+                Ok(message) if channel.is_shared() && !message.event.is_reply() => {}
                 Ok(message) => {
                     let id = message.id.clone();
                     self.pending.complete(&id, Reply::from_message(message));
+                }
+                Err(error) if channel.is_shared() => {
+                    debug!(inbox = %channel.inbox_key, entry = %entry.id, %error, "no reply");
                 }
                 Err(error) => warn!(inbox = %channel.inbox_key, entry = %entry.id, %error, "malformed reply dropped"),
             }
@@ -134,6 +139,9 @@ impl Inboxes {
                     self.remove(self.channels.sweep()).await;
                     // A new connection may lead to a server that lost the inboxes, and calls may wait for replies there.
                     let now = self.broker.epoch();
+                    if now != epoch && self.pin_again().await {
+                        reader.wake();
+                    }
                     let all = now != epoch || refreshed.elapsed() >= REFRESH_EVERY;
                     if all {
                         (epoch, refreshed) = (now, Instant::now());
@@ -164,6 +172,9 @@ impl Inboxes {
     }
 
     async fn trim_one(&self, channel: &Channel) {
+        if channel.is_shared() {
+            return;
+        }
         let Some((read, replies)) = channel.inbox.take_trim() else { return };
         if let Err(error) = self.broker.trim(&channel.inbox_key, TrimTo::Before(read.next())).await {
             channel.inbox.untrim(replies);
@@ -172,7 +183,8 @@ impl Inboxes {
     }
 
     /// Answers whether the reader must start again.
-    async fn refresh(&self, channels: Vec<Arc<Channel>>, epoch: u64) -> bool {
+    async fn refresh(&self, mut channels: Vec<Arc<Channel>>, epoch: u64) -> bool {
+        channels.retain(|channel| !channel.is_shared());
         if channels.is_empty() {
             return false;
         }
@@ -194,7 +206,20 @@ impl Inboxes {
         }
     }
 
-    async fn remove(&self, channels: Vec<Arc<Channel>>) {
+    /// Answers whether the reader must start again.
+    async fn pin_again(&self) -> bool {
+        let mut again = false;
+        for channel in self.channels.open_ones().iter().filter(|channel| channel.is_shared()) {
+            match channel.pin_again(&*self.broker).await {
+                Ok(is_behind) => again |= is_behind,
+                Err(error) => debug!(inbox = %channel.inbox_key, %error, "the end of the replies was not found"),
+            }
+        }
+        again
+    }
+
+    async fn remove(&self, mut channels: Vec<Arc<Channel>>) {
+        channels.retain(|channel| !channel.is_shared());
         if channels.is_empty() {
             return;
         }

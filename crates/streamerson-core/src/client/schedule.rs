@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{CallError, Client, TopicClient, interrupted, refuse_reserved, to_json};
+use super::{CallError, Client, TopicClient, interrupted, to_json};
 use crate::{
     broker::{BrokerError, ScheduleCursor, Scheduled, ScheduledRange},
     message::{Message, UnixMillis},
@@ -44,7 +44,6 @@ impl Client {
     /// [`CallError`] when the broker did not take it; [`CallError::Overloaded`] when the schedule is full. After
     /// [`BrokerError::Interrupted`] it may have, and the same call may be made again.
     pub async fn emit_at(&self, topic: &Topic, message: Message, at: UnixMillis) -> Result<MessageId, CallError> {
-        refuse_reserved(&message)?;
         let fields = self.encode(topic, &message)?;
         let id = ScheduleId::from(&message.id);
         let entries = vec![Scheduled { id, at, fields }];

@@ -187,7 +187,8 @@ impl DeadLetters {
             .with_header(Headers::REPLAYED, dead.id.to_string());
         message.headers.remove(Headers::ATTEMPT);
         (message.inbox, message.deadline) = (None, None);
-        let fields = self.wire().encode(&message).map_err(|error| ReplayError::TooLarge(dead.id, error))?;
+        let fields =
+            self.wire().encode_for(&self.topic, &message).map_err(|error| ReplayError::TooLarge(dead.id, error))?;
         let replay = Replay { dead: self.topic.dead(), id: dead.id, into: self.topic.inbound(), fields };
         Ok(self.broker.replay(replay).await?)
     }

@@ -10,9 +10,10 @@ use tracing::{debug, info, warn};
 
 use super::{member::Shared, taker::Take};
 use crate::{
-    broker::{BrokerError, Membership, Pending, ReclaimFrom, TrimTo},
+    broker::{BrokerError, GroupInfo, Membership, Pending, ReclaimFrom, TrimTo},
     dead_letter::DEAD_ENTRIES_MAX,
     entry::EntryId,
+    wire::JS_ENTRIES_MAX,
 };
 
 /// How often abandoned deliveries are looked for and finished entries trimmed.
@@ -183,8 +184,31 @@ pub(super) async fn trim(shared: &Shared) {
     if settled == 0 {
         return;
     }
-    if let Err(error) = shared.broker.trim(&shared.membership.key, TrimTo::Finished).await {
+    let trimmed = if shared.topic.is_js() {
+        trim_js(shared).await
+    } else {
+        shared.broker.trim(&shared.membership.key, TrimTo::Finished).await.map(drop)
+    };
+    if let Err(error) = trimmed {
         shared.untrimmed.fetch_add(settled, Ordering::Relaxed);
         debug!(key = %shared.membership.key, %error, "finished entries not trimmed");
     }
+}
+
+/// In the original's format others read without a group, so what the groups have finished stays for them, up to a
+/// number of entries. Their clients never trim. Where more than that many wait, nothing goes: they would be lost.
+async fn trim_js(shared: &Shared) -> Result<(), BrokerError> {
+    let key = &shared.membership.key;
+    let Some(info) = shared.broker.stream_info(key).await?.filter(|info| info.len > JS_ENTRIES_MAX) else {
+        return Ok(());
+    };
+    let waits = |group: GroupInfo| {
+        let lag = group.lag.or((group.last_delivered >= info.last).then_some(0))?;
+        Some(lag.saturating_add(group.pending))
+    };
+    let mut groups = shared.broker.groups(key).await?.into_iter();
+    if groups.all(|group| waits(group).is_some_and(|waiting| waiting < JS_ENTRIES_MAX)) {
+        shared.broker.trim(key, TrimTo::Entries(JS_ENTRIES_MAX)).await?;
+    }
+    Ok(())
 }

@@ -16,7 +16,7 @@ use super::{
     member::{MemberConfig, Shared},
 };
 use crate::{
-    broker::{Append, BrokerError, DeadAppend, Fence, Later, Mark, ReplyAppend, Scheduled, Settlement},
+    broker::{BrokerError, DeadAppend, Fence, Later, Mark, ReplyAppend, Scheduled, Settlement},
     dead_letter::{DeadLetter, Reason},
     entry::EntryId,
     headers::Headers,
@@ -152,21 +152,33 @@ fn build(shared: &Shared, ended: &Ended, settled: Settled) -> Result<Settlement,
         }
     };
     let emitted = settled.emitted.into_iter();
-    let emitted = emitted.map(|(key, message)| Ok(Append::new(key, shared.wire.encode(&message)?)));
-    Ok(Settlement {
-        id: ended.entry,
-        reply: match (reply, asked(ended)) {
-            (Some(reply), Some((delivery, inbox))) => {
-                let fields = shared.wire.encode(&reply.into_message(delivery.message.id.clone()))?;
-                Some(ReplyAppend { key: delivery.topic.inbox(inbox), fields })
-            }
-            _ => None,
-        },
-        emitted: emitted.collect::<Result<_, _>>()?,
-        dead,
-        later,
-        mark,
-    })
+    let emitted = emitted.map(|(key, message)| produce::append_of(shared.wire, key, &message));
+    let emitted = emitted.collect::<Result<_, _>>()?;
+    let mut settlement = Settlement { id: ended.entry, reply: None, emitted, dead, later, mark };
+    if let (Some(reply), Some((delivery, inbox))) = (reply, asked(ended)) {
+        add_reply(&mut settlement, shared, delivery, inbox, reply)?;
+    }
+    Ok(settlement)
+}
+
+fn add_reply(
+    settlement: &mut Settlement,
+    shared: &Shared,
+    delivery: &Delivery,
+    inbox: &Name,
+    reply: Reply,
+) -> Result<(), TooLarge> {
+    let (key, mut message) = (delivery.topic.inbox(inbox), reply.into_message(delivery.message.id.clone()));
+    if delivery.topic.is_js() {
+        // The stream that all clients share may not exist yet, and then this makes it: so it is emitted.
+        if let Some(source) = delivery.message.headers.get(Headers::SOURCE) {
+            message.headers.set(Headers::SOURCE, source);
+        }
+        settlement.emitted.push(produce::append_of(shared.wire, key, &message)?);
+    } else {
+        settlement.reply = Some(ReplyAppend { key, fields: shared.wire.encode(&message)? });
+    }
+    Ok(())
 }
 
 /// The mark that remembers what was handled.
@@ -191,7 +203,7 @@ fn next_attempt(shared: &Shared, delivery: &Delivery, after: Duration) -> Result
     let scheduled = Scheduled {
         id: ScheduleId::of_retry(&membership.group, &message.id),
         at: UnixMillis(shared.broker.now().0.saturating_add(after_ms)),
-        fields: shared.wire.encode(&again)?,
+        fields: shared.wire.encode_for(topic, &again)?,
     };
     Ok(Later { schedule: topic.schedule(), scheduled })
 }

@@ -41,7 +41,7 @@ impl Take {
         let shared = &self.shared;
         let Entry { id: entry, fields } = entry;
         let Some(state) = shared.holdings().take(entry, fields, since) else { return };
-        let message = match shared.wire.decode(&state.fields) {
+        let message = match shared.wire.decode_for(&shared.topic, &state.fields) {
             Ok(message) => message,
             Err(error) => {
                 warn!(key = %shared.membership.key, %entry, %error, "malformed entry dead-lettered");
@@ -60,7 +60,7 @@ impl Take {
         let outcome = if delivery.is_for_others() {
             // Not even answered: the group that it is meant for does that.
             return self.end(Ended { silent: true, ..Ended::new(&delivery, &state, Outcome::Done.into()) }).await;
-        } else if delivery.message.event == EventType::CANCEL {
+        } else if delivery.message.event == EventType::CANCEL && !shared.topic.is_js() {
             self.cancel(&delivery.message.id);
             Outcome::Done
         } else if delivery.is_expired(shared.broker.now()) {

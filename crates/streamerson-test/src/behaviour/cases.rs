@@ -39,6 +39,9 @@ macro_rules! behaviour {
             lost_groups: are_made_again, skip_nothing_unsettled, skip_nothing_that_others_hold, survive_a_flush;
             subscriptions: keep_the_order, read_many_streams, follow_changes, resume_at_their_cursor,
                 start_at_the_end, end_when_told, start_again_without_old_entries;
+            originals: carry_calls, share_a_stream_of_replies, hear_errors, get_no_reply_elsewhere,
+                are_not_told_that_nobody_is_there, refuse_what_would_be_misread, may_be_called_cancel,
+                carry_what_comes_later;
             gaps: are_told_after_a_trim, are_not_told_without_a_hole, are_told_of_a_stream_made_anew,
                 are_told_to_a_slow_subscriber;
             publishers: keep_the_order, confirm_with_a_flush, refuse_what_is_too_large, carry_a_pipeline,

@@ -14,6 +14,7 @@ pub mod leases;
 pub mod leaving;
 pub mod lost_groups;
 pub mod members;
+pub mod originals;
 pub mod outcomes;
 pub mod publishers;
 pub mod subscriptions;

@@ -1,19 +1,30 @@
-//! Wire format, version 1: a message as the three fields `m`, `h` and `p` of an entry.
+//! Wire format, version 1: a message as the three fields `m`, `h` and `p` of an entry. And [`WireFormat`]: a topic may
+//! speak the original's format instead.
 //!
 //! `m` is the message line `event SP id SP inbox SP deadline *(SP token)`, `h` the headers as a JSON object or empty,
 //! `p` the payload. Text costs the server no more than a packed format would and any language reads it with a split.
 
-use std::fmt::{self, Write};
+mod js;
+
+use std::{
+    fmt::{self, Write},
+    str::FromStr,
+};
 
 use bytes::Bytes;
 use bytestring::ByteString;
 
+pub(crate) use self::js::REPLY as JS_REPLY;
 use crate::{
     entry::Fields,
     headers::Headers,
     message::{Message, UnixMillis},
     name::{EventType, InvalidName, MessageId, Name},
+    topic::Topic,
 };
+
+/// How many entries the streams of the original's format keep, about: nothing tells when an entry of them is finished.
+pub const JS_ENTRIES_MAX: u64 = 100_000;
 
 /// Longest message line, in bytes.
 pub const LINE_BYTES_MAX: usize = 512;
@@ -25,6 +36,47 @@ pub const PAYLOAD_BYTES_MAX: usize = 1024 * 1024;
 const LINE: &[u8] = b"m";
 const HEADERS: &[u8] = b"h";
 const PAYLOAD: &[u8] = b"p";
+
+/// The formats of entries. A topic speaks one of them: see [`Topic::with_wire`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[non_exhaustive]
+pub enum WireFormat {
+    /// Version 1: `m`, `h` and `p`.
+    #[default]
+    V1,
+    /// What `@streamerson/core` 0.0.19 writes and reads: eight values, packed as four names with their values.
+    Js,
+}
+
+impl WireFormat {
+    /// The word that stands for it on command lines and in files.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::V1 => "v1",
+            Self::Js => "js",
+        }
+    }
+}
+
+impl fmt::Display for WireFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// A word that stands for no format.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a wire is \"v1\", which is ours, or \"js\", the original's")]
+pub struct UnknownWireFormat;
+
+impl FromStr for WireFormat {
+    type Err = UnknownWireFormat;
+
+    fn from_str(word: &str) -> Result<Self, UnknownWireFormat> {
+        [Self::V1, Self::Js].into_iter().find(|format| format.as_str() == word).ok_or(UnknownWireFormat)
+    }
+}
 
 /// Encodes and decodes messages, within bounds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,7 +129,7 @@ impl fmt::Display for Part {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Malformed {
-    /// There is no message line.
+    /// There is no message line, and it is no entry of the original's format.
     #[error("the entry has no field m")]
     NoLine,
     /// A field that has a meaning occurs twice.
@@ -98,10 +150,46 @@ pub enum Malformed {
     /// A part is larger than allowed.
     #[error(transparent)]
     TooLarge(#[from] TooLarge),
+    /// A value of the original's format that must be text is none.
+    #[error("the {0} is not text")]
+    NotText(&'static str),
+    /// The original's format knows two kinds of payloads.
+    #[error("the payload is said to be neither json nor text")]
+    Protocol,
+    /// The reply is wanted in a stream that is not the topic's own, and nobody writes there.
+    #[error("the reply is wanted in a stream that is not the topic's own")]
+    ReplyKey,
 }
 
 impl Wire {
-    /// The fields that carry a message: always all three, in order.
+    /// The fields that carry a message in the format of its topic.
+    ///
+    /// # Errors
+    ///
+    /// [`TooLarge`] when the headers or the payload exceed their bound.
+    pub fn encode_for(&self, topic: &Topic, message: &Message) -> Result<Fields, TooLarge> {
+        match topic.wire() {
+            WireFormat::V1 => self.encode(message),
+            WireFormat::Js => js::encode(message, topic, self.payload_bytes_max),
+        }
+    }
+
+    /// The message that the fields of a topic's entry carry, as [`Wire::decode`], if its reply can go where it is wanted.
+    ///
+    /// # Errors
+    ///
+    /// [`Malformed`] when the fields are not a message, or the reply is wanted where this topic has none.
+    pub fn decode_for(&self, topic: &Topic, fields: &Fields) -> Result<Message, Malformed> {
+        if js::is_js(fields) {
+            let (message, reply_key) = js::decode(fields, self.payload_bytes_max)?;
+            let is_own = reply_key.is_empty() || (topic.is_js() && reply_key == topic.outbound().as_str());
+            return if is_own { Ok(message) } else { Err(Malformed::ReplyKey) };
+        }
+        let message = self.decode(fields)?;
+        if topic.is_js() && message.inbox.is_some() { Err(Malformed::ReplyKey) } else { Ok(message) }
+    }
+
+    /// The fields that carry a message in version 1: always all three, in order.
     ///
     /// # Errors
     ///
@@ -116,7 +204,9 @@ impl Wire {
         ]))
     }
 
-    /// The message that the fields carry. Fields of other names are ignored; `h` and `p` may be missing.
+    /// The message that the fields carry, in whichever format: an entry with a field `m` is of version 1, one of exactly
+    /// four fields the last of which is named `UnoccupiedField` is the original's. In version 1 fields of other names are
+    /// ignored, and `h` and `p` may be missing.
     ///
     /// The payload and the tokens are slices of the fields, not copies.
     ///
@@ -124,6 +214,9 @@ impl Wire {
     ///
     /// [`Malformed`] when the fields are not a message.
     pub fn decode(&self, fields: &Fields) -> Result<Message, Malformed> {
+        if js::is_js(fields) {
+            return js::decode(fields, self.payload_bytes_max).map(|(message, _)| message);
+        }
         let (mut line, mut headers, mut payload) = (None, None, None);
         for (name, value) in fields {
             let (slot, shown) = match &name[..] {

@@ -1,0 +1,138 @@
+//! The original's format, as `@streamerson/core` 0.0.19 writes and reads it.
+//!
+//! An entry is eight values without names, which Redis takes as four names with their values: message id, event type;
+//! reply key or empty, headers as JSON or `nil`; `json` or `text`, source id; the word `UnoccupiedField`, payload.
+//!
+//! A reply has the type `resp`. What the format has no place for goes into the headers, which the original's programs
+//! read and make nothing of: a reply's `status`, a request's deadline as `deadline`. That a reply is an error is told
+//! by its content type. The header `source` is the source id.
+
+use bytes::Bytes;
+use bytestring::ByteString;
+use serde::de::IgnoredAny;
+
+use super::{
+    HEADERS_BYTES_MAX, LINE, Malformed, Part, TooLarge, decode_deadline, decode_headers, encode_headers, within,
+};
+use crate::{
+    entry::Fields,
+    headers::Headers,
+    message::{Message, UnixMillis, is_json_type},
+    name::{EventType, MessageId, Name},
+    problem::Problem,
+    topic::{StreamKey, Topic},
+};
+
+/// The name of the last field, by which the format is known.
+const UNOCCUPIED: &[u8] = b"UnoccupiedField";
+const NO_HEADERS: &[u8] = b"nil";
+/// The event type of every reply.
+pub(crate) const REPLY: &str = "resp";
+const JSON: &[u8] = b"json";
+const TEXT: &[u8] = b"text";
+/// The header that holds the deadline.
+const DEADLINE: &str = "deadline";
+const TEXT_TYPE: &str = "text/plain";
+
+/// Whether these are fields of this format.
+pub(super) fn is_js(fields: &Fields) -> bool {
+    fields.len() == 4 && fields.iter().last().is_some_and(|(name, _)| name == UNOCCUPIED) && fields.get(LINE).is_none()
+}
+
+/// The fields that carry a message. A header `deadline` of the user's is not carried.
+pub(super) fn encode(message: &Message, topic: &Topic, payload_bytes_max: usize) -> Result<Fields, TooLarge> {
+    let Message { event, id, inbox, deadline, headers, payload } = message;
+    within(Part::Payload, payload.len(), payload_bytes_max)?;
+    let mut headers = headers.clone();
+    let source = headers.remove(Headers::SOURCE).map_or_else(Bytes::new, |source| Bytes::from(String::from(source)));
+    within(Part::Headers, source.len(), HEADERS_BYTES_MAX)?;
+    headers.remove(DEADLINE);
+    if let Some(deadline) = deadline {
+        headers.set(DEADLINE, (*deadline).min(UnixMillis::MAX).to_string());
+    }
+    if *event == EventType::ERROR {
+        headers.set(Headers::CONTENT_TYPE, Problem::MEDIA_TYPE);
+    }
+    let protocol = if is_json(&headers, payload) { JSON } else { TEXT };
+    let event =
+        if event.is_reply() { Bytes::from_static(REPLY.as_bytes()) } else { event.clone().into_text().into_bytes() };
+    let reply_key = match inbox {
+        Some(inbox) => Bytes::from(topic.inbox(inbox).as_str().to_owned()),
+        None => Bytes::new(),
+    };
+    let headers = match encode_headers(&headers)? {
+        none if none.is_empty() => Bytes::from_static(NO_HEADERS),
+        json => json,
+    };
+    Ok(Fields::from(vec![
+        (id.clone().into_text().into_bytes(), event),
+        (reply_key, headers),
+        (Bytes::from_static(protocol), source),
+        (Bytes::from_static(UNOCCUPIED), payload.clone()),
+    ]))
+}
+
+/// The message, and the key where its reply is wanted, empty for none. That key is of this format, and may be of any
+/// topic.
+pub(super) fn decode(fields: &Fields, payload_bytes_max: usize) -> Result<(Message, ByteString), Malformed> {
+    let mut pairs = fields.iter();
+    let mut pair = || pairs.next().ok_or(Malformed::NoLine);
+    let ((id, event), (reply_key, headers), (protocol, source), (_, payload)) = (pair()?, pair()?, pair()?, pair()?);
+    within(Part::Payload, payload.len(), payload_bytes_max)?;
+    within(Part::Headers, source.len(), HEADERS_BYTES_MAX)?;
+    let reply_key = text("reply key", reply_key)?;
+    if !reply_key.is_empty() && !is_reply_key(&reply_key) {
+        return Err(Malformed::ReplyKey);
+    }
+    let mut headers = if headers == NO_HEADERS { Headers::new() } else { decode_headers(headers)? };
+    match &protocol[..] {
+        JSON => {}
+        TEXT if headers.get(Headers::CONTENT_TYPE).is_some() || payload.is_empty() => {}
+        TEXT => headers.set(Headers::CONTENT_TYPE, TEXT_TYPE),
+        _ => return Err(Malformed::Protocol),
+    }
+    let deadline = headers.remove(DEADLINE).map_or(Ok(None), |deadline| decode_deadline(&deadline))?;
+    headers.remove(Headers::SOURCE);
+    let source = text("source id", source)?;
+    if !source.is_empty() {
+        headers.set(Headers::SOURCE, &*source);
+    }
+    let event = match text("event type", event)? {
+        reply if reply == REPLY && is_problem(&headers) => EventType::ERROR,
+        reply if reply == REPLY => EventType::REPLY,
+        event => EventType::new(event)?,
+    };
+    let message = Message {
+        event,
+        id: MessageId::new(text("message id", id)?)?,
+        inbox: (!reply_key.is_empty()).then_some(Name::SHARED_INBOX),
+        deadline,
+        headers,
+        payload: payload.clone(),
+    };
+    Ok((message, reply_key))
+}
+
+fn text(what: &'static str, bytes: &Bytes) -> Result<ByteString, Malformed> {
+    ByteString::try_from(bytes.clone()).map_err(|_| Malformed::NotText(what))
+}
+
+fn is_reply_key(key: &ByteString) -> bool {
+    let key = StreamKey::raw(key.clone());
+    key.js_topic().is_some_and(|topic| topic.outbound() == key)
+}
+
+/// The original parses what is said to be JSON, and its reader ends where that fails: so it is said only of what is.
+fn is_json(headers: &Headers, payload: &[u8]) -> bool {
+    headers.get(Headers::CONTENT_TYPE).is_none_or(is_json_type)
+        && str::from_utf8(payload).is_ok_and(|text| serde_json::from_str::<IgnoredAny>(text).is_ok())
+}
+
+fn is_problem(headers: &Headers) -> bool {
+    let media_type = headers.get(Headers::CONTENT_TYPE).and_then(|value| value.split(';').next());
+    media_type.is_some_and(|media_type| media_type.trim().eq_ignore_ascii_case(Problem::MEDIA_TYPE))
+}
+
+#[cfg(test)]
+#[path = "js_tests.rs"]
+mod tests;
