@@ -1,20 +1,19 @@
 //! Routes that emit an event and do not wait for anybody to handle it.
 
-use axum::{
-    body::Body,
-    extract::Request,
-    handler::Handler,
-    http::{HeaderValue, StatusCode, header},
-    response::Response,
-};
+use std::sync::Arc;
+
+use axum::{extract::Request, handler::Handler, http::StatusCode, response::Response};
 use futures_util::future::BoxFuture;
 use serde::Serialize;
-use streamerson_core::{Message, MessageId};
+use streamerson_core::{Message, MessageId, Reply};
 use tokio::time::Instant;
 
 use super::{
+    allow_list::AllowList,
     body::check_json,
+    idempotency::{asked, once},
     refusal::Refusal,
+    respond::{self, Terms},
     route::{Route, Settings},
 };
 
@@ -28,36 +27,50 @@ impl<S> Handler<(), S> for Route<Emits> {
 
     fn call(self, request: Request, _state: S) -> Self::Future {
         Box::pin(async move {
-            let id = MessageId::unique();
-            match emit(&self.settings, id.clone(), request).await {
-                Ok(()) => accepted(&id),
+            let (id, repeatable) = match self.settings.message_id(&request) {
+                Ok(id) => id,
+                Err(refusal) => return refusal.into_response(&MessageId::unique()),
+            };
+            match emit(&self.settings, id.clone(), repeatable, request).await {
+                Ok(accepted) => {
+                    let terms = Terms { allow: &AllowList::default(), whole: false, head_only: false };
+                    respond::response(accepted, terms)
+                }
                 Err(refusal) => refusal.into_response(&id),
             }
         })
     }
 }
 
-async fn emit(settings: &Settings, id: MessageId, request: Request) -> Result<(), Refusal> {
-    let start = Instant::now();
+async fn emit(settings: &Arc<Settings>, id: MessageId, repeatable: bool, request: Request) -> Result<Reply, Refusal> {
+    let deadline = settings.deadline();
     let (headers, payload) = settings.accept(request, check_json).await?;
-    let event = settings.event.clone();
-    let message = Message { event, id, inbox: None, deadline: None, headers, payload };
-    // An event waits for the broker alone, so that its timeout is the client's, which knows what became of the append.
-    let client = settings.client.with_timeout(settings.timeout.saturating_sub(start.elapsed()));
-    client.emit(&settings.topic, message).await?;
-    Ok(())
+    let asked = repeatable.then(|| asked(&headers, &payload));
+    let accepted = accepted(&id);
+    let message =
+        Message { event: settings.event.clone(), id: id.clone(), inbox: None, deadline: None, headers, payload };
+    let settings = Arc::clone(settings);
+    let send = {
+        let settings = Arc::clone(&settings);
+        async move {
+            // An event waits for the broker alone, so that its timeout is the client's, which knows what became of the
+            // append.
+            let client = settings.client.with_timeout(deadline.saturating_duration_since(Instant::now()));
+            client.emit(&settings.topic, message).await.map(|_| accepted)
+        }
+    };
+    match asked {
+        Some(asked) => once(settings, &id, asked, deadline, send).await,
+        None => Ok(send.await?),
+    }
 }
 
-fn accepted(id: &MessageId) -> Response {
+fn accepted(id: &MessageId) -> Reply {
     #[derive(Serialize)]
     struct Accepted<'a> {
         id: &'a str,
     }
 
     // An object of strings always has a JSON form.
-    let json = serde_json::to_vec(&Accepted { id }).unwrap_or_default();
-    let mut response = Response::new(Body::from(json));
-    *response.status_mut() = StatusCode::ACCEPTED;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response
+    Reply::new(serde_json::to_vec(&Accepted { id }).unwrap_or_default()).with_status(StatusCode::ACCEPTED)
 }

@@ -2,7 +2,7 @@
 //!
 //! A request passes through here in the order of the files: `forward` makes the message's headers, `body` reads and
 //! checks the payload, `request` (with `call`, its typed form, and `http_requests`, which asks nothing of the body) or `emit` sends the message, and `respond` turns the
-//! reply into a response. What fails on the way is a `Refusal`, the whole list of answers that are the gateway's own.
+//! reply into a response. What may be repeated goes through `idempotency` on its way. What fails on the way is a `Refusal`, the whole list of answers that are the gateway's own.
 
 mod allow_list;
 mod body;
@@ -10,6 +10,7 @@ mod call;
 mod emit;
 mod forward;
 mod http_requests;
+mod idempotency;
 mod refusal;
 mod request;
 mod respond;
@@ -25,6 +26,7 @@ pub use self::{
     call::Calls,
     emit::Emits,
     http_requests::HttpRequests,
+    idempotency::Idempotency,
     refusal::Outcome,
     request::Requests,
     route::{Answered, Route},

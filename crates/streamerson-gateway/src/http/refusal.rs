@@ -58,6 +58,14 @@ pub(super) enum Refusal {
     MediaType,
     /// The body is JSON and not what the contract asks for.
     NotTheContract(String),
+    /// The route asks for an idempotency key.
+    KeyMissing,
+    /// The idempotency key breaks this rule.
+    KeyInvalid(&'static str),
+    /// Another request with the same idempotency key is being handled.
+    UnderWay,
+    /// The idempotency key stands for a request that asked for something else.
+    KeyReused,
     /// There is no reply, or the event was not stored.
     NoReply(Box<CallError>),
 }
@@ -73,6 +81,10 @@ impl Refusal {
             Self::NotJson(_) => "not-json",
             Self::MediaType => "media-type",
             Self::NotTheContract(_) => "not-the-contract",
+            Self::KeyMissing => "key-missing",
+            Self::KeyInvalid(_) => "key-invalid",
+            Self::UnderWay => "under-way",
+            Self::KeyReused => "key-reused",
             Self::NoReply(error) => match &**error {
                 CallError::TooLarge(TooLarge { part: Part::Payload, .. }) => "body-too-large",
                 CallError::TooLarge(_) => "head-too-large",
@@ -95,6 +107,20 @@ impl Refusal {
             Self::NotTheContract(reason) => {
                 (StatusCode::UNPROCESSABLE_ENTITY, quoted("the body is not what is expected", reason))
             }
+            Self::KeyMissing => (
+                StatusCode::BAD_REQUEST,
+                "the header Idempotency-Key is missing; make a new key for each new request".into(),
+            ),
+            Self::KeyInvalid(rule) => {
+                (StatusCode::BAD_REQUEST, format!("the header Idempotency-Key is no key: {rule}"))
+            }
+            Self::UnderWay => {
+                (StatusCode::CONFLICT, "a request with this Idempotency-Key is under way; try again in a moment".into())
+            }
+            Self::KeyReused => (
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "this Idempotency-Key was used for another request; make a new key for each new request".into(),
+            ),
             Self::NoReply(error) => return no_reply(error),
         };
         Problem::new(status).with_detail(detail)
@@ -104,7 +130,11 @@ impl Refusal {
     pub(super) fn into_response(self, id: &MessageId) -> Response {
         let problem = self.problem();
         self.log(id, problem.status);
-        respond(problem, id, self.outcome())
+        let mut response = respond(problem, id, self.outcome());
+        if let Self::UnderWay = self {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
     }
 
     /// What is the operator's to know. Warned of is what does not pass by itself: an outage fails every request, and the

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::{
     body::{Check, check_json},
+    idempotency::{asked, once},
     refusal::Refusal,
     respond::{self, Terms},
     route::{Answered, Route, Settings, sealed::Sealed},
@@ -33,9 +34,12 @@ impl<S> Handler<(), S> for Route<Requests> {
 /// The response to a request, once the payload has passed the check.
 pub(super) async fn answer(settings: Arc<Settings>, request: Request, check: Check) -> Response {
     // The id comes first, so that a request that is refused has one to be talked about by.
-    let id = MessageId::unique();
+    let (id, repeatable) = match settings.message_id(&request) {
+        Ok(id) => id,
+        Err(refusal) => return refusal.into_response(&MessageId::unique()),
+    };
     let head_only = request.method() == Method::HEAD;
-    match ask(&settings, id.clone(), request, check).await {
+    match ask(&settings, id.clone(), repeatable, request, check).await {
         Ok(reply) => {
             let terms = Terms { allow: &settings.reply_headers, whole: settings.whole, head_only };
             respond::response(reply, terms)
@@ -44,13 +48,30 @@ pub(super) async fn answer(settings: Arc<Settings>, request: Request, check: Che
     }
 }
 
-async fn ask(settings: &Settings, id: MessageId, request: Request, check: Check) -> Result<Reply, Refusal> {
-    let start = Instant::now();
+async fn ask(
+    settings: &Arc<Settings>,
+    id: MessageId,
+    repeatable: bool,
+    request: Request,
+    check: Check,
+) -> Result<Reply, Refusal> {
+    let deadline = settings.deadline();
     let (headers, payload) = settings.accept(request, check).await?;
+    let asked = repeatable.then(|| asked(&headers, &payload));
     let mut message = client::Request::new(settings.event.clone(), payload);
-    message.id = id;
+    message.id = id.clone();
     message.headers = headers;
-    message.timeout = Some(settings.timeout.saturating_sub(start.elapsed()));
     message.fail_fast = settings.fail_fast;
-    Ok(settings.client.request(&settings.topic, message).await?)
+    let settings = Arc::clone(settings);
+    let send = {
+        let settings = Arc::clone(&settings);
+        async move {
+            message.timeout = Some(deadline.saturating_duration_since(Instant::now()));
+            settings.client.request(&settings.topic, message).await
+        }
+    };
+    match asked {
+        Some(asked) => once(settings, &id, asked, deadline, send).await,
+        None => Ok(send.await?),
+    }
 }

@@ -89,7 +89,7 @@ fn media_type(reply: &Reply) -> Option<HeaderValue> {
 }
 
 /// The consumer's status. One that left it open means that all went well, unless it says that it did not.
-fn status(reply: &Reply) -> StatusCode {
+pub(super) fn status(reply: &Reply) -> StatusCode {
     match reply.status {
         Some(status) => status,
         None if reply.is_error => {

@@ -7,18 +7,23 @@ use axum::{
     extract::Request,
 };
 use bytes::Bytes;
-use streamerson_core::{EventType, Headers, Topic, client::Client};
+use streamerson_core::{EventType, Headers, MessageId, Topic, client::Client};
+use tokio::time::Instant;
 
 use super::{
     allow_list::AllowList,
     body::{self, Check, Payload},
     forward,
+    idempotency::Idempotency,
     refusal::Refusal,
 };
 use crate::gateway::valid;
 
 /// Longest body unless a route says otherwise, in bytes.
 const BODY_BYTES_MAX: usize = 256 * 1024;
+
+/// Where a timeout ends that is longer than the clock goes.
+const FOR_EVER: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
 
 /// An axum handler that hands HTTP requests to the consumers of a topic, made by a [`Gateway`](crate::Gateway).
 ///
@@ -48,6 +53,7 @@ const BODY_BYTES_MAX: usize = 256 * 1024;
 /// | status | |
 /// |---|---|
 /// | 400 | the body is not the JSON that its content type says it is, or was cut short; a parameter or header is not UTF-8 |
+/// | 409, 422 | a request with this key [is under way](crate::Idempotency), or was another |
 /// | 408 | the body did not arrive within the timeout |
 /// | 413 | the body is larger than [`Route::body_bytes_max`] |
 /// | 415 | the body's type is not one of [`Route::content_types`], or not the JSON that a contract asks for |
@@ -75,6 +81,7 @@ pub(super) struct Settings {
     /// Whether the whole request goes and a whole response comes back.
     pub(super) whole: bool,
     pub(super) reply_headers: AllowList,
+    pub(super) idempotency: Option<Idempotency>,
     forward_headers: AllowList,
     body_bytes_max: usize,
     content_types: Option<Arc<[Box<str>]>>,
@@ -98,6 +105,7 @@ impl<K> Route<K> {
             fail_fast: false,
             whole: false,
             reply_headers: AllowList::of_replies(),
+            idempotency: None,
             forward_headers: AllowList::default(),
             body_bytes_max: BODY_BYTES_MAX,
             content_types: None,
@@ -171,6 +179,26 @@ impl<K> Route<K> {
         self.set(|settings| settings.content_types = Some(types))
     }
 
+    /// Handles requests with the same `Idempotency-Key` once, and answers them alike. By default the header means nothing.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use axum::{Router, routing::post};
+    /// # use streamerson_core::{Topic, broker::memory::Memory, client::Client};
+    /// # use streamerson_gateway::{Gateway, Idempotency};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), streamerson_core::InvalidName> {
+    /// # let gateway = Gateway::new(Client::new(Memory::new()));
+    /// let orders = Topic::new("orders")?;
+    /// let once = Idempotency::within(Duration::from_secs(3600)).principal("authorization").required(true);
+    /// let app: Router = Router::new().route("/orders", post(gateway.request(&orders, "order.new").idempotent(once)));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn idempotent(self, idempotency: Idempotency) -> Self {
+        self.set(|settings| settings.idempotency = Some(idempotency))
+    }
+
     fn set(mut self, change: impl FnOnce(&mut Settings)) -> Self {
         change(Arc::make_mut(&mut self.settings));
         self
@@ -211,6 +239,21 @@ impl<K> fmt::Debug for Route<K> {
 }
 
 impl Settings {
+    /// The id of the message that a request becomes, and whether it comes of a key, so that a repetition has the same.
+    pub(super) fn message_id(&self, request: &Request) -> Result<(MessageId, bool), Refusal> {
+        let of_key = match &self.idempotency {
+            Some(idempotency) => idempotency.message_id(request.headers(), &self.topic, &self.event)?,
+            None => None,
+        };
+        Ok(of_key.map_or_else(|| (MessageId::unique(), false), |id| (id, true)))
+    }
+
+    /// When a request that begins now must have ended.
+    pub(super) fn deadline(&self) -> Instant {
+        let now = Instant::now();
+        now.checked_add(self.timeout).unwrap_or(now + FOR_EVER)
+    }
+
     /// The message headers and the payload of a request that passes every check.
     pub(super) async fn accept(&self, request: Request, check: Check) -> Result<(Headers, Bytes), Refusal> {
         let (mut parts, body) = request.into_parts();
