@@ -79,7 +79,14 @@ impl RedisReader {
         wake.take();
 
         let reply = match reply? {
-            Reply::Error(message) => return Err(refusal(&self.shared, &message, cursors).await),
+            Reply::Error(message) => {
+                if message.starts_with(b"UNBLOCKED") {
+                    // The server's role has changed. A replica answers reads all the same, so nothing else would lead away
+                    // from it: only a new connection can find the primary.
+                    self.connection = None;
+                }
+                return Err(refusal(&self.shared, &message, cursors).await);
+            }
             reply => reply,
         };
         let mut found = Vec::new();

@@ -8,7 +8,12 @@
 
 mod faults {
     mod account;
+    mod away;
     mod cuts;
+    mod lines;
+    mod network;
     mod outages;
+    mod removed;
     mod settling;
+    mod steady;
 }

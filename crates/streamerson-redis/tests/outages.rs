@@ -3,8 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use streamerson_core::{
-    BrokerError, EntryId, Fields, Name, Topic,
+    BrokerError, Client, EntryId, EventType, Fields, Message, Name, SharedBroker, Topic,
     broker::{Append, Broker, Fence, GroupStart, Membership, Range, ReplyAppend, Settlement},
+    client::{CallError, Request},
 };
 use streamerson_redis::{RedisBroker, RedisConfig};
 use streamerson_test::{Direction, Proxy, RedisServer, eventually};
@@ -169,4 +170,17 @@ async fn calls_of_many_tasks_survive_cuts_without_mixing_up_answers() {
             assert_eq!(broker.range(one).await.unwrap()[0].fields, fields(&text));
         }
     }
+}
+
+#[tokio::test]
+async fn a_request_that_nobody_answered_in_time_is_not_taken_back() {
+    let (server, proxy, broker, topic) = behind_a_proxy().await;
+    let client = Client::new(Arc::new(broker) as SharedBroker);
+    // What comes before the append takes time as well, and all of it counts.
+    proxy.delay(Duration::from_millis(50));
+    let request = Request::new(EventType::for_user("ask").unwrap(), "").with_timeout(Duration::from_secs(1));
+    let answer = client.request(&topic, request).await;
+    assert!(matches!(answer, Err(CallError::NoConsumers | CallError::TimedOut(_))), "{answer:?}");
+    client.emit(&topic, Message::new(EventType::for_user("later").unwrap(), "")).await.unwrap();
+    assert_eq!(server.command(["XLEN", topic.inbound().as_str()]).await.int(), 2, "it expires by itself");
 }

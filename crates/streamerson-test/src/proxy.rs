@@ -65,6 +65,7 @@ impl Weather {
 #[derive(Debug)]
 pub struct Proxy {
     address: SocketAddr,
+    server: watch::Sender<SocketAddr>,
     weather: watch::Sender<Weather>,
     accepted: watch::Sender<u64>,
     acceptor: JoinHandle<()>,
@@ -81,14 +82,20 @@ impl Proxy {
         let address = listener.local_addr().expect("a bound address");
         let weather = watch::Sender::new(Weather::default());
         let accepted = watch::Sender::new(0);
-        let acceptor = tokio::spawn(accept(listener, server, weather.clone(), accepted.clone()));
-        Self { address, weather, accepted, acceptor }
+        let server = watch::Sender::new(server);
+        let acceptor = tokio::spawn(accept(listener, server.clone(), weather.clone(), accepted.clone()));
+        Self { address, server, weather, accepted, acceptor }
     }
 
     /// Where the proxy listens.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Sends new connections to another server, as an address does after a failover. Open ones go on where they are.
+    pub fn redirect(&self, server: SocketAddr) {
+        self.server.send_replace(server);
     }
 
     /// Closes every open connection now, towards both ends. New ones are served.
@@ -156,7 +163,7 @@ impl Drop for Proxy {
 
 async fn accept(
     listener: TcpListener,
-    server: SocketAddr,
+    server: watch::Sender<SocketAddr>,
     weather: watch::Sender<Weather>,
     accepted: watch::Sender<u64>,
 ) {
@@ -168,6 +175,7 @@ async fn accept(
         let seen = weather.subscribe();
         let born = seen.borrow().clone();
         if !born.refuse {
+            let server = *server.borrow();
             tokio::spawn(serve(client, server, born, seen));
         }
         accepted.send_modify(|count| *count += 1);

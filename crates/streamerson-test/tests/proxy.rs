@@ -84,3 +84,16 @@ async fn a_half_close_ends_one_way() {
     let read = timeout(Duration::from_secs(5), client.read(&mut byte)).await.expect("an end, not silence").unwrap();
     assert_eq!(read, 0);
 }
+
+#[tokio::test]
+async fn a_redirection_concerns_new_connections() {
+    let (first, proxy, mut open) = behind_proxy().await;
+    let second = RedisServer::spawn().await;
+    for (server, name) in [(&first, "first"), (&second, "second")] {
+        server.command(["SET", "name", name]).await;
+    }
+    proxy.redirect(second.address());
+    assert_eq!(open.command(["GET", "name"]).await.unwrap().text(), "first");
+    let mut new = RespClient::connect(proxy.address()).await.unwrap();
+    assert_eq!(new.command(["GET", "name"]).await.unwrap().text(), "second");
+}

@@ -31,6 +31,9 @@ const RECONNECT_DELAY_MIN: Duration = Duration::from_millis(10);
 /// has become a replica, goes on with longer ones.
 const STABLE_AFTER: Duration = Duration::from_secs(2);
 
+/// Connections in a row that were lost at once, after which each further one is not worth a line.
+const BRIEF_MAX: u32 = 2;
+
 /// Keeps the link connected until its handle is dropped.
 pub(super) async fn run(link: Driven, first: Option<Connection>) {
     let mut outage = Outage::default();
@@ -47,7 +50,15 @@ pub(super) async fn run(link: Driven, first: Option<Connection>) {
             }
         };
         let since = Instant::now();
-        let end = drive(&link, connection).await;
+        let lasts = async {
+            sleep(STABLE_AFTER).await;
+            outage.is_over(&link);
+            std::future::pending().await
+        };
+        let end = tokio::select! {
+            end = drive(&link, connection) => end,
+            end = lasts => end,
+        };
         let cause: Arc<str> = match &end {
             End::Lost(cause) => cause.as_str().into(),
             End::Closed => "the broker handle was dropped".into(),
@@ -56,8 +67,10 @@ pub(super) async fn run(link: Driven, first: Option<Connection>) {
         if let End::Closed = end {
             return;
         }
+        let brief = since.elapsed() <= STABLE_AFTER;
+        outage.brief = if brief { outage.brief.saturating_add(1) } else { 0 };
         outage.begin(&link, &cause);
-        if since.elapsed() > STABLE_AFTER {
+        if !brief {
             backoff.failures = 0;
         } else if !pause(&link, &mut backoff).await {
             return;
@@ -277,13 +290,21 @@ struct Outage {
     since: Option<(Instant, UnixMillis)>,
     attempts: u32,
     refused: bool,
+    /// How many connections in a row were lost at once: to a replica, say, which takes none of what is sent.
+    brief: u32,
 }
 
 impl Outage {
     fn begin(&mut self, link: &Link, cause: &str) {
-        if self.since.is_none() {
-            self.since = Some((Instant::now(), UnixMillis::of_this_machine()));
-            tracing::warn!(address = %link.address, cause, "lost redis, reconnecting");
+        if self.since.is_some() {
+            return;
+        }
+        self.since = Some((Instant::now(), UnixMillis::of_this_machine()));
+        let address = &link.address;
+        match self.brief {
+            0..BRIEF_MAX => tracing::warn!(%address, cause, "lost redis, reconnecting"),
+            BRIEF_MAX => tracing::warn!(%address, cause, "redis is lost as soon as it is back; trying again"),
+            _ => tracing::debug!(%address, cause, "lost redis again"),
         }
     }
 
@@ -298,9 +319,21 @@ impl Outage {
         self.refused = false;
         if let Some((since, _)) = self.since.take() {
             let gone_ms = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
-            tracing::info!(address = %link.address, gone_ms, attempts = self.attempts, "redis is back");
+            let (address, attempts) = (&link.address, self.attempts);
+            if self.brief < BRIEF_MAX {
+                tracing::info!(%address, gone_ms, attempts, "redis is back");
+            } else {
+                tracing::debug!(%address, gone_ms, attempts, "redis is back for now");
+            }
         }
         self.attempts = 0;
+    }
+
+    /// A connection has lasted for a while.
+    fn is_over(&mut self, link: &Link) {
+        if std::mem::take(&mut self.brief) >= BRIEF_MAX {
+            tracing::info!(address = %link.address, "redis is back and stays");
+        }
     }
 
     fn since_machine(&self) -> UnixMillis {

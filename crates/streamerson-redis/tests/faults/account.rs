@@ -1,9 +1,9 @@
 //! A broker under load, and the account of what was sent, answered, failed and handled.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use futures_util::future::join_all;
@@ -18,6 +18,10 @@ use streamerson_test::{Proxy, eventually};
 use tokio::{sync::watch, task::JoinHandle};
 
 pub(super) const LEASE: Duration = Duration::from_secs(2);
+/// How long after its deadline a call may end: it asks whether anybody is there, and the machine may be busy.
+const LATE_MAX: Duration = Duration::from_secs(4);
+/// How long it may take until everything goes on.
+const GOES_ON_WITHIN: Duration = Duration::from_secs(15);
 
 pub(super) async fn broker(url: &str) -> SharedBroker {
     let config = RedisConfig::new(url.parse().unwrap())
@@ -55,6 +59,10 @@ pub(super) struct Load {
     pub(super) handled: Arc<Mutex<HashMap<MessageId, usize>>>,
     /// How many requests and events have come to an end, one way or the other.
     pub(super) ended: watch::Sender<usize>,
+    /// How many of them were answered, or confirmed.
+    pub(super) good: watch::Sender<usize>,
+    /// What was sent besides the load, to see whether it fails.
+    probed: Mutex<Vec<Sent>>,
     workers: Vec<(Stopper, JoinHandle<Member>)>,
 }
 
@@ -66,6 +74,29 @@ pub(super) struct Sent {
     pub(super) failed: Vec<(MessageId, CallError)>,
 }
 
+impl Sent {
+    fn all(parts: Vec<Self>) -> Self {
+        parts.into_iter().fold(Self::default(), |mut all, part| {
+            all.answered.extend(part.answered);
+            all.emitted.extend(part.emitted);
+            all.failed.extend(part.failed);
+            all
+        })
+    }
+
+    /// Nothing failed but for what passes by itself, as the error says; and no deadline passed, unless that was to be.
+    pub(super) fn failed_as_it_should(&self, deadlines_pass: bool) {
+        for (id, error) in &self.failed {
+            let known = match error {
+                CallError::Broker(error) => error.is_transient(),
+                CallError::TimedOut(_) | CallError::NoConsumers => deadlines_pass,
+                _ => false,
+            };
+            assert!(known, "{id} failed for no good reason: {error}");
+        }
+    }
+}
+
 impl Load {
     pub(super) async fn new(broker: &SharedBroker) -> Self {
         let load = Self {
@@ -73,6 +104,8 @@ impl Load {
             group: Name::new("workers").unwrap(),
             handled: Arc::default(),
             ended: watch::Sender::new(0),
+            good: watch::Sender::new(0),
+            probed: Mutex::default(),
             workers: Vec::new(),
         };
         load.audit(broker).await;
@@ -120,23 +153,56 @@ impl Load {
             async move {
                 let mut sent = Sent::default();
                 for number in 0..each {
-                    // Two requests for each event.
-                    if (task + number) % 3 < 2 {
-                        self.ask(&client, &mut sent).await;
-                    } else {
-                        self.emit(&client, &mut sent).await;
-                    }
-                    self.ended.send_modify(|ended| *ended += 1);
+                    self.send_one(&client, task + number, &mut sent).await;
                 }
                 sent
             }
         });
-        join_all(sends).await.into_iter().fold(Sent::default(), |mut all, sent| {
-            all.answered.extend(sent.answered);
-            all.emitted.extend(sent.emitted);
-            all.failed.extend(sent.failed);
-            all
-        })
+        Sent::all(join_all(sends).await)
+    }
+
+    /// Sends from so many tasks at once until it is to stop. Who fails takes a breath.
+    pub(super) async fn send_until(
+        &self,
+        client: &Client,
+        tasks: usize,
+        timeout: Duration,
+        stop: &watch::Sender<bool>,
+    ) -> Sent {
+        let client = client.with_timeout(timeout);
+        let sends = (0..tasks).map(|task| {
+            let (client, stop) = (client.clone(), stop.subscribe());
+            async move {
+                let (mut sent, mut number) = (Sent::default(), task);
+                while !*stop.borrow() {
+                    let failed = sent.failed.len();
+                    self.send_one(&client, number, &mut sent).await;
+                    number += 1;
+                    let pause = if sent.failed.len() > failed { 20 } else { 2 };
+                    tokio::time::sleep(Duration::from_millis(pause)).await;
+                }
+                sent
+            }
+        });
+        let mut sent = join_all(sends).await;
+        sent.append(&mut self.probed.lock().unwrap());
+        Sent::all(sent)
+    }
+
+    async fn send_one(&self, client: &Client, number: usize, sent: &mut Sent) {
+        let (started, failed) = (Instant::now(), sent.failed.len());
+        // Two requests for each event.
+        if number % 3 < 2 {
+            self.ask(client, sent).await;
+        } else {
+            self.emit(client, sent).await;
+        }
+        let took = started.elapsed();
+        assert!(took < client.timeout() + LATE_MAX, "{took:?} is long after the deadline");
+        self.ended.send_modify(|ended| *ended += 1);
+        if sent.failed.len() == failed {
+            self.good.send_modify(|good| *good += 1);
+        }
     }
 
     async fn ask(&self, client: &Client, sent: &mut Sent) {
@@ -158,6 +224,29 @@ impl Load {
             Ok(_) => sent.emitted.push(id),
             Err(error) => sent.failed.push((id, error)),
         }
+    }
+
+    /// Waits until so many more are answered or confirmed.
+    pub(super) async fn goes_on(&self, more: usize) {
+        let wanted = *self.good.borrow() + more;
+        let good = async { self.good.subscribe().wait_for(|good| *good >= wanted).await.is_ok() };
+        let goes_on = tokio::time::timeout(GOES_ON_WITHIN, good).await;
+        assert!(goes_on.is_ok(), "it does not go on: {} of {wanted}", *self.good.borrow());
+    }
+
+    /// Emits until so many have failed: what the load does may all be under way, and wait.
+    pub(super) async fn fails(&self, client: &Client, count: usize) {
+        let client = client.with_timeout(Duration::from_secs(1));
+        let mut sent = Sent::default();
+        let failed = async {
+            while sent.failed.len() < count {
+                self.send_one(&client, 2, &mut sent).await;
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let failed = tokio::time::timeout(GOES_ON_WITHIN, failed).await;
+        assert!(failed.is_ok(), "calls do not fail");
+        self.probed.lock().unwrap().push(sent);
     }
 
     /// Waits until so many have come to an end.
@@ -183,7 +272,11 @@ impl Load {
         let range = Range { key, from: EntryId::ZERO, to: EntryId::MAX, count: 1_000_000, newest_first: false };
         let mut appended = HashMap::new();
         for entry in broker.range(range).await.unwrap() {
-            *appended.entry(Wire::default().decode(&entry.fields).unwrap().id).or_default() += 1;
+            let message = Wire::default().decode(&entry.fields).unwrap();
+            // What takes a request back has the request's id.
+            if message.event != EventType::CANCEL {
+                *appended.entry(message.id).or_default() += 1;
+            }
         }
         assert!(broker.stream_info(&self.topic.dead()).await.unwrap().is_none(), "nothing is dead");
         let handled = std::mem::take(&mut *self.handled.lock().unwrap());
@@ -191,12 +284,14 @@ impl Load {
     }
 }
 
-/// What must hold whatever failed: nothing is in the stream twice, all that is there was handled, and what was
-/// confirmed is there.
+/// What must hold whatever failed: nothing is in the stream twice, all that is there was handled, unless its caller was
+/// told that it came too late, and what was confirmed is there.
 pub(super) fn balance(sent: &Sent, appended: &HashMap<MessageId, usize>, handled: &HashMap<MessageId, usize>) {
+    let is_late = |error: &CallError| matches!(error, CallError::TimedOut(_) | CallError::NoConsumers);
+    let late: HashSet<_> = sent.failed.iter().filter(|(_, error)| is_late(error)).map(|(id, _)| id).collect();
     for (id, times) in appended {
         assert_eq!(*times, 1, "{id} was appended more than once");
-        assert!(handled.contains_key(id), "{id} was never handled");
+        assert!(handled.contains_key(id) || late.contains(id), "{id} was never handled");
     }
     for id in sent.answered.iter().chain(&sent.emitted) {
         assert!(appended.contains_key(id), "{id} was confirmed and is not there");
