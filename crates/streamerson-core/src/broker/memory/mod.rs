@@ -1,7 +1,7 @@
 //! The embedded broker: streams in the memory of this process, for tests, demos and programs that need no server.
 //!
 //! It means what Redis Streams mean, and one conformance suite proves that of both. Entries are never serialised, and
-//! payloads never copied: a reader's [`Bytes`](bytes::Bytes) are the writer's. When the process ends, all is gone.
+//! payloads never copied: a reader's [`Bytes`] are the writer's. When the process ends, all is gone.
 //!
 //! Every time in it, from the ids of entries to leases and expiries, is tokio's. A test that pauses tokio's clock
 //! (<https://docs.rs/tokio/latest/tokio/time/fn.pause.html>) holds all of it in its hands; the broker has to be made
