@@ -10,6 +10,7 @@ use std::{
 use streamerson_core::{
     Call, EventType, Message, Name, Reply, SharedBroker, Topic,
     group::{LaneKey, MemberConfig, OrderedBy},
+    shards::Shards,
 };
 use tower::{BoxError, Layer, Service};
 
@@ -22,7 +23,7 @@ use crate::{
     retry::Retry,
     route::Route,
     router::{Retries, Router},
-    worker::Worker,
+    worker::{Source, Worker},
 };
 
 /// Binds handlers to the event types of one topic, and runs them as a member of a group.
@@ -70,6 +71,7 @@ use crate::{
 #[must_use = "a consumer does nothing until it runs"]
 pub struct Consumer<S = ()> {
     topic: Topic,
+    shards: Option<u32>,
     group: Name,
     member: MemberConfig,
     drain: Duration,
@@ -87,6 +89,7 @@ impl<S: Send + Sync + 'static> Consumer<S> {
         Self {
             group: topic.name().clone(),
             topic,
+            shards: None,
             member: MemberConfig::default(),
             drain: Duration::from_secs(25),
             handlers: HashMap::new(),
@@ -175,6 +178,7 @@ impl<S: Send + Sync + 'static> Consumer<S> {
             handlers: self.handlers.into_iter().map(|(event, handler)| (event, with_state(handler))).collect(),
             fallback: self.fallback.map(with_state),
             topic: self.topic,
+            shards: self.shards,
             group: self.group,
             member: self.member,
             drain: self.drain,
@@ -192,6 +196,37 @@ impl<S: Send + Sync + 'static> Consumer<S> {
             Ok(name) => self.group = name,
             Err(invalid) => self.refuse(invalid),
         }
+        self
+    }
+
+    /// Handles a topic in so many [shards](Shards), each of which has one owner in the group. Together with
+    /// [`Consumer::ordered_by`] messages with equal keys are in order then, whichever member handles them.
+    ///
+    /// All producers and consumers of the topic have to mean the same number; one that does not is an error when the
+    /// consumer runs. Shards move within seconds when members come and go, and only when nothing is at work in them.
+    ///
+    /// ```
+    /// use streamerson_consumer::{Consumer, Topic};
+    /// use streamerson_core::shards::Shards;
+    ///
+    /// let orders = Topic::new("orders")?;
+    /// let consumer: Consumer = Consumer::new(orders.clone())
+    ///     .shards(16)
+    ///     .ordered_by(|message| message.headers.get("customer").map(str::to_owned));
+    ///
+    /// // And whoever sends: `client.emit(&topic, message)` with the shard of the same key as the topic.
+    /// let topic = Shards::new(orders, 16)?.of("customer-7");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn shards(mut self, count: u32) -> Self {
+        self.shards = Some(count);
+        self
+    }
+
+    /// How long a shard stays with its owner without a sign of life; 10 s, and never longer than the lease. It is renewed
+    /// as long as its process lives, so it only says how long the shards of a member that died wait for another.
+    pub fn shard_lease(mut self, lease: Duration) -> Self {
+        self.member.shard_lease = lease;
         self
     }
 
@@ -215,8 +250,8 @@ impl<S: Send + Sync + 'static> Consumer<S> {
     /// Handles messages for which `key` gives the same one after the other, in the order of the stream, further attempts
     /// included. Those for which it gives `None` are in no order.
     ///
-    /// That holds within this member. Where others of its group take messages with the same key at the same time, only a
-    /// sharded topic keeps them in order.
+    /// That holds within this member. Where others of its group take messages with the same key at the same time, only
+    /// [`Consumer::shards`] keep them in order.
     ///
     /// ```
     /// use streamerson_consumer::{Consumer, Topic};
@@ -290,7 +325,7 @@ impl Consumer {
     }
 
     fn into_worker(self) -> Result<Worker, ConfigError> {
-        let Self { topic, group, member, drain, handlers, fallback, retry, retry_events, error } = self;
+        let Self { topic, shards, group, member, drain, handlers, fallback, retry, retry_events, error } = self;
         if let Some(error) = error {
             return Err(error);
         }
@@ -301,6 +336,7 @@ impl Consumer {
             (member.concurrency == 0, "concurrency"),
             (member.lease.is_zero(), "lease"),
             (member.block.is_zero(), "block"),
+            (member.shard_lease.is_zero(), "shard_lease"),
         ];
         if let Some((_, setting)) = zeros.into_iter().find(|(zero, _)| *zero) {
             return Err(ConfigError::Zero(setting));
@@ -309,7 +345,11 @@ impl Consumer {
         let routes = handlers.into_iter().map(|(event, handler)| (event, handler.into_route(&state))).collect();
         let fallback = fallback.map(|handler| handler.into_route(&state));
         let retries = Retries { by_event: retry_events, others: retry };
-        Ok(Worker { topic, group, member, drain, router: Router { routes, fallback, retries } })
+        let source = match shards {
+            Some(count) => Source::Shards(Shards::new(topic, count)?),
+            None => Source::Topic(topic),
+        };
+        Ok(Worker { source, group, member, drain, router: Router { routes, fallback, retries } })
     }
 }
 

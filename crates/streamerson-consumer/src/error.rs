@@ -1,6 +1,9 @@
 //! Why a consumer does not run.
 
-use streamerson_core::{BrokerError, EventType, InvalidName, Topic};
+use streamerson_core::{
+    BrokerError, EventType, InvalidName, Topic,
+    shards::{InvalidShards, ShardsError},
+};
 
 /// Why a consumer did not start, or stopped without being told to.
 #[derive(Debug, thiserror::Error)]
@@ -11,7 +14,25 @@ pub enum RunError {
     Config(#[from] ConfigError),
     /// The broker refused it.
     #[error("the broker does not let the consumer in")]
-    Broker(#[from] BrokerError),
+    Broker(#[source] BrokerError),
+    /// Others mean another number of shards.
+    #[error("the consumer and others of its topic do not agree")]
+    Shards(#[source] ShardsError),
+}
+
+impl From<BrokerError> for RunError {
+    fn from(error: BrokerError) -> Self {
+        Self::Broker(error)
+    }
+}
+
+impl From<ShardsError> for RunError {
+    fn from(error: ShardsError) -> Self {
+        match error {
+            ShardsError::Broker(error) => Self::Broker(error),
+            error => Self::Shards(error),
+        }
+    }
 }
 
 /// What is wrong with how a consumer was put together.
@@ -37,6 +58,9 @@ pub enum ConfigError {
     /// Something is named by no name.
     #[error(transparent)]
     Name(#[from] InvalidName),
+    /// The topic cannot be in so many shards.
+    #[error(transparent)]
+    Shards(#[from] InvalidShards),
     /// There is nothing that could take a message.
     #[error("the consumer has no handlers, so every message would become a dead letter")]
     NoHandlers,

@@ -13,7 +13,8 @@ use std::{
 use futures_util::FutureExt;
 use streamerson_core::{
     Name, SharedBroker, Topic,
-    group::{Held, Member, MemberConfig},
+    group::{Held, Member, MemberConfig, ShardedMember},
+    shards::Shards,
 };
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::task::TaskTracker;
@@ -32,9 +33,51 @@ const LAST_MOMENT: Duration = Duration::from_secs(1);
 /// The least time that outcomes get to be settled, even if the handlers took all of the drain.
 const SETTLE_MIN: Duration = Duration::from_secs(2);
 
+/// Where messages come from.
+pub(crate) enum Source {
+    Topic(Topic),
+    Shards(Shards),
+}
+
+/// The member of the group, as it takes deliveries from one topic or from shards.
+enum Membership {
+    One(Member),
+    Shards(ShardedMember),
+}
+
+impl Membership {
+    async fn join(broker: SharedBroker, source: Source, group: Name, config: MemberConfig) -> Result<Self, RunError> {
+        Ok(match source {
+            Source::Topic(topic) => Self::One(Member::join(broker, topic, group, config).await?),
+            Source::Shards(shards) => Self::Shards(ShardedMember::join(broker, shards, group, config).await?),
+        })
+    }
+
+    fn name(&self) -> &Name {
+        match self {
+            Self::One(member) => &member.membership().member,
+            Self::Shards(member) => member.name(),
+        }
+    }
+
+    async fn next(&mut self) -> Option<Held> {
+        match self {
+            Self::One(member) => member.next().await,
+            Self::Shards(member) => member.next().await,
+        }
+    }
+
+    async fn leave(self, patience: Duration) -> usize {
+        match self {
+            Self::One(member) => member.leave(patience).await,
+            Self::Shards(member) => member.leave(patience).await,
+        }
+    }
+}
+
 /// What runs a consumer.
 pub(crate) struct Worker {
-    pub(crate) topic: Topic,
+    pub(crate) source: Source,
     pub(crate) group: Name,
     pub(crate) member: MemberConfig,
     pub(crate) drain: Duration,
@@ -44,11 +87,15 @@ pub(crate) struct Worker {
 impl Worker {
     /// Handles deliveries until told to stop, and then as far as the drain allows.
     pub(crate) async fn run(self, broker: SharedBroker, shutdown: impl Future<Output = ()>) -> Result<(), RunError> {
-        let Self { topic, group, member, drain, router } = self;
+        let Self { source, group, member, drain, router } = self;
         let (concurrency, handlers) = (member.concurrency, router.routes.len());
         let payload_bytes_max = member.payload_bytes_max;
-        let mut member = Member::join(Arc::clone(&broker), topic.clone(), group.clone(), member).await?;
-        let name = member.membership().member.clone();
+        let topic = match &source {
+            Source::Topic(topic) => topic.clone(),
+            Source::Shards(shards) => shards.topic().clone(),
+        };
+        let mut member = Membership::join(Arc::clone(&broker), source, group.clone(), member).await?;
+        let name = member.name().clone();
         info!(%topic, %group, member = %name, concurrency, handlers, "consumer started");
 
         let handling = Arc::new(Handling {

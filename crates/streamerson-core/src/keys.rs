@@ -16,6 +16,7 @@ const DONE: &str = "done:";
 const IDEMPOTENCY: &str = "idem:";
 const OWNER: &str = "owner:";
 const MEMBERS: &str = "members:";
+const SHARDS: &str = "shards";
 
 /// Declares the key of one kind of thing. It has the text of a [`StreamKey`], and is none: no call takes both.
 macro_rules! key_type {
@@ -162,6 +163,11 @@ impl Topic {
     #[must_use]
     pub fn owner(&self, group: &Name) -> OwnerKey {
         OwnerKey(self.key(OWNER, group))
+    }
+
+    /// In how many parts the topic is: `{ns:topic}:shards`.
+    pub(crate) fn shards_mark(&self) -> MarkKey {
+        MarkKey(self.key(SHARDS, ""))
     }
 
     /// Who lives of a group: `{ns:topic}:members:<group>`.

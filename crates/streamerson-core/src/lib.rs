@@ -17,6 +17,7 @@ mod problem;
 mod produce;
 pub mod publisher;
 mod reply;
+pub mod shards;
 pub mod subscription;
 mod topic;
 pub mod wire;

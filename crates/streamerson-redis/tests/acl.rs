@@ -11,6 +11,7 @@ use streamerson_core::{
     client::{Client, Request},
     dead_letter::Reason,
     group::{Member, MemberConfig, Outcome, Settled},
+    shards::Shards,
 };
 use streamerson_redis::RedisBroker;
 use streamerson_test::{RedisServer, RespClient, Value, eventually};
@@ -199,7 +200,9 @@ async fn marks_are_set_and_leases_taken() {
     let mark = Mark { key: key.clone(), value: "answer".into(), ttl };
     assert_eq!(gateway.mark_if_absent(mark.clone()).await.expect("set"), None);
     gateway.mark(mark.clone()).await.expect("set");
+    let shards = Shards::new(topic.clone(), 4).expect("so many shards");
     for broker in [gateway, worker.clone()] {
+        shards.agree(&*broker).await.expect("agreed");
         assert_eq!(broker.recall(vec![key.clone()]).await.expect("recalled"), [Some("answer".into())]);
         assert_eq!(broker.mark_if_absent(mark.clone()).await.expect("found"), Some("answer".into()));
     }

@@ -12,6 +12,7 @@
 //! | [`Attempt`] | the how manyeth attempt this is | |
 //! | [`Deadline`] | until when the caller waits | |
 //! | [`Cancelled`] | whether it is still worth the work | |
+//! | [`Epoch`] | which owner of its shard this member is | |
 //! | [`Emitter`] | sends messages that take effect with the ack | |
 //! | [`State<T>`] | the consumer's state, or a part of it | |
 //! | [`Extension<T>`] | what a layer left | 502 where it left none |
@@ -23,6 +24,7 @@ mod attempt;
 mod cancelled;
 mod deadline;
 mod emitter;
+mod epoch;
 mod extension;
 mod json;
 mod message;
@@ -37,6 +39,7 @@ pub use self::{
     cancelled::Cancelled,
     deadline::Deadline,
     emitter::{EmitError, Emitter},
+    epoch::Epoch,
     extension::Extension,
     json::Json,
     optional::OptionalFromMessage,

@@ -28,6 +28,10 @@ pub struct Delivery {
     pub count: u32,
     /// How many attempts of handlers at it have failed so far.
     pub failures: u32,
+    /// Which owner of its shard this member is, on a topic in shards: it rises with each change of owner and never falls.
+    /// A database that refuses what carries a lower number than it has seen is safe from an owner of old that does not
+    /// know yet.
+    pub epoch: Option<u64>,
 }
 
 impl Delivery {

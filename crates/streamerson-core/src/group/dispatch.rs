@@ -12,12 +12,12 @@ use tokio::{
     sync::{Notify, mpsc},
     time::Instant,
 };
+use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::{
     Delivery,
     held::{HeldState, Holdings},
-    keeper,
     member::{MemberConfig, Shared},
     order::LaneKey,
 };
@@ -79,6 +79,9 @@ pub(super) struct Dispatch {
     alone_over: Notify,
     /// A suspect has ended and none waits, so there may be more in the group.
     pub(super) hungry: Notify,
+    /// For the only one who handles a stream, until it stops: what it gave back meanwhile would come back to itself, out
+    /// of order.
+    sole: Option<CancellationToken>,
 }
 
 #[derive(Debug, Default)]
@@ -90,8 +93,8 @@ struct Inner {
     suspects: VecDeque<Taken>,
     /// The one that runs alone now.
     alone: Option<Arc<HeldState>>,
-    /// The one that is to run alone.
-    loner: Option<Taken>,
+    /// Those that are to run alone, one after the other.
+    loners: VecDeque<Taken>,
     /// By when they are due.
     retries: BTreeMap<(Instant, EntryId), Taken>,
 }
@@ -105,7 +108,8 @@ struct Lane {
 }
 
 impl Dispatch {
-    pub(super) fn new() -> Self {
+    /// `sole`: what stops the member, if it is the only one who handles its stream.
+    pub(super) fn new(sole: Option<CancellationToken>) -> Self {
         Self {
             inner: Mutex::default(),
             holdings: Holdings::default(),
@@ -113,7 +117,13 @@ impl Dispatch {
             changed: Notify::new(),
             alone_over: Notify::new(),
             hungry: Notify::new(),
+            sole,
         }
+    }
+
+    /// Whether the member must not give anything back, since nobody else may take it.
+    pub(super) fn keeps_all(&self) -> bool {
+        self.sole.as_ref().is_some_and(|stopped| !stopped.is_cancelled())
     }
 
     /// Where deliveries go whose turn it is.
@@ -159,9 +169,11 @@ impl Dispatch {
                 inner.suspect = Some(Arc::clone(&taken.state));
                 self.hand_over(taken);
             }
-            Caution::OneByOne if inner.suspects.len() < SUSPECTS_MAX => inner.suspects.push_back(taken),
-            Caution::Alone if inner.loner.is_none() && inner.alone.is_none() => {
-                inner.loner = Some(taken);
+            Caution::OneByOne if inner.suspects.len() < SUSPECTS_MAX || self.keeps_all() => {
+                inner.suspects.push_back(taken);
+            }
+            Caution::Alone if (inner.loners.is_empty() && inner.alone.is_none()) || self.keeps_all() => {
+                inner.loners.push_back(taken);
                 self.changed.notify_one();
             }
             Caution::OneByOne | Caution::Alone => {
@@ -257,18 +269,20 @@ impl Dispatch {
     /// Whether there is no place for more of those that members died of.
     pub(super) fn is_full(&self) -> bool {
         let inner = self.lock();
-        inner.loner.is_some() || inner.alone.is_some() || inner.suspects.len() >= SUSPECTS_MAX
+        !inner.loners.is_empty() || inner.alone.is_some() || inner.suspects.len() >= SUSPECTS_MAX
     }
 
-    /// Gives back everything that waits behind another and never had its turn.
-    pub(super) fn give_back_unstarted(&self) {
+    /// Gives back everything that never had its turn, but for so many of those that are to run alone.
+    pub(super) fn give_back_unstarted(&self, loners: usize) {
         let mut inner = self.lock();
         let suspects = std::mem::take(&mut inner.suspects);
+        let kept = loners.min(inner.loners.len());
+        let loners = inner.loners.split_off(kept);
         let waiting = inner.lanes.values_mut().flat_map(|lane| std::mem::take(&mut lane.waiting).into_values());
-        let waiting: Vec<_> = waiting.chain(suspects).collect();
+        let waiting: Vec<_> = waiting.chain(suspects).chain(loners).collect();
         for taken in waiting {
             self.holdings.hand_back(taken.delivery.entry, &taken.state);
-            // A suspect may be in front of a lane, which is empty by now.
+            // It may be in front of a lane, which is empty by now.
             self.leave_lane(&mut inner, &taken.state);
         }
     }
@@ -277,11 +291,6 @@ impl Dispatch {
     pub(super) fn take_retries(&self) -> Vec<(Instant, Taken)> {
         let retries = std::mem::take(&mut self.lock().retries);
         retries.into_iter().map(|((at, _), taken)| (at, taken)).collect()
-    }
-
-    /// Takes out what was to run alone, for a member that leaves.
-    pub(super) fn take_loner(&self) -> Option<Taken> {
-        self.lock().loner.take()
     }
 
     /// Lets those go that are due; answers when the next one is.
@@ -300,17 +309,17 @@ impl Dispatch {
     }
 
     fn has_loner(&self) -> bool {
-        self.lock().loner.is_some()
+        !self.lock().loners.is_empty()
     }
 
-    /// Waits until nothing is held but what waits for its time.
-    async fn until_quiet(&self) {
+    /// Waits until nothing is held but so many and what waits for its time.
+    pub(super) async fn until_quiet(&self, kept: usize) {
         loop {
             let shrunk = self.holdings.shrunk.notified();
             let mut shrunk = std::pin::pin!(shrunk);
             // Registered before the look, so that nothing that ends in between is missed.
             shrunk.as_mut().enable();
-            if self.holdings.unsettled() <= 1 + self.retries() {
+            if self.holdings.unsettled() <= kept + self.retries() {
                 return;
             }
             shrunk.await;
@@ -319,7 +328,7 @@ impl Dispatch {
 
     fn start_loner(&self) -> bool {
         let mut inner = self.lock();
-        let Some(taken) = inner.loner.take() else { return false };
+        let Some(taken) = inner.loners.pop_front() else { return false };
         let Delivery { message, membership, count, .. } = &*taken.delivery;
         let (event, id) = (&message.event, &message.id);
         warn!(member = ?membership, %event, %id, count, "handled alone, since members died while they had it");
@@ -345,21 +354,11 @@ pub(super) async fn keep(shared: Arc<Shared>) {
     }
 }
 
-/// Handles the loner while nothing else is held here: a process that dies of it takes nothing along.
-async fn run_alone(shared: &Shared) {
-    let dispatch = &shared.dispatch;
-    // A read that waits would go on for a while.
-    if let Some(reader) = shared.reader.get() {
-        reader.wake();
-    }
-    // No read is under way from here on, and none begins.
-    let _closed = shared.gate.write().await;
-    dispatch.give_back_unstarted();
-    dispatch.until_quiet().await;
-    // What was given back is this member's until the broker has heard of it.
-    keeper::hand_back(shared).await;
-    if dispatch.start_loner() {
-        dispatch.alone_over.notified().await;
+/// Handles the loner while nothing else is held in this process: one that dies of it takes nothing along.
+async fn run_alone(shared: &Arc<Shared>) {
+    let _closed = shared.neighbours.clear_for(shared).await;
+    if shared.dispatch.start_loner() {
+        shared.dispatch.alone_over.notified().await;
     }
 }
 

@@ -24,6 +24,9 @@ use crate::{
     name::MessageId,
 };
 
+/// After what time the only one who handles a stream gets what it gave back itself.
+const KEPT_FOR: Duration = Duration::from_secs(1);
+
 /// A delivery that is this process's to end.
 ///
 /// End it with [`Held::settle`], or give it back with [`Held::hand_back`]. One that is dropped stays pending: its lease
@@ -95,10 +98,14 @@ impl Held {
 
     /// Gives up a delivery that never started, for any member to take at once. Its delivery count stays.
     ///
-    /// It goes when the member [leaves](super::Member::leave), or with the next renewal.
+    /// The only one who handles a shard has nobody to give it to, and gets it again itself after a moment.
     pub fn hand_back(mut self) {
         self.open = false;
         self.release();
+        if self.dispatch.keeps_all() {
+            let taken = Taken { delivery: Arc::clone(&self.delivery), state: Arc::clone(&self.state) };
+            return self.dispatch.retry(taken, Instant::now() + KEPT_FOR);
+        }
         self.dispatch.hand_back(self.delivery.entry, &self.state);
     }
 
@@ -419,6 +426,13 @@ impl Holdings {
         drop(inner);
         self.shrunk();
         at_work
+    }
+
+    /// All that is held is somebody else's now.
+    pub(super) fn lose_all(&self) {
+        let held = std::mem::take(&mut self.lock().held);
+        held.values().for_each(|held| held.lose());
+        self.shrunk();
     }
 
     /// Notes up to where the whole group has finished, where there are others.

@@ -10,7 +10,7 @@ use tracing::{debug, info, warn};
 
 use super::{member::Shared, taker::Take};
 use crate::{
-    broker::{BrokerError, GroupInfo, Membership, Pending, ReclaimFrom, TrimTo},
+    broker::{BrokerError, GroupInfo, Membership, Pending, ReclaimFrom, Reclaimed, TrimTo},
     dead_letter::DEAD_ENTRIES_MAX,
     entry::EntryId,
     wire::JS_ENTRIES_MAX,
@@ -21,7 +21,7 @@ const RECLAIM_EVERY: Duration = Duration::from_secs(1);
 /// Calls in a row that take over while there is no place for suspects, at most.
 const FRUITLESS_MAX: u32 = 4;
 /// Deliveries taken over in one call, at most.
-const RECLAIM_MAX: usize = 100;
+pub(super) const RECLAIM_MAX: usize = 100;
 /// Settled deliveries after which finished entries are trimmed out of turn.
 pub(super) const UNTRIMMED_MAX: usize = 10_000;
 /// A member says at least so often that it lives, however long its lease: callers ask whether anybody does.
@@ -49,20 +49,23 @@ pub(super) async fn renew(shared: Arc<Shared>) {
             }
             _ = ticks.tick() => {}
         }
-        // Also when nothing is held: then it is the sign of life alone.
-        let ids = shared.holdings().ids();
-        let since = Instant::now();
-        match shared.broker.renew(&shared.membership, ids.clone()).await {
-            Ok(lost) => {
-                let lost = shared.holdings().renewed(&ids, &lost, since);
-                if lost > 0 {
-                    warn!(member = ?shared.membership, lost, "leases lost: others have these deliveries");
-                }
-            }
-            Err(error) => debug!(member = ?shared.membership, held = ids.len(), %error, "leases not renewed"),
+        if let Err(error) = renew_now(&shared).await {
+            debug!(member = ?shared.membership, held = shared.holdings().unsettled(), %error, "leases not renewed");
         }
         learn_finished(&shared, 1).await;
     }
+}
+
+/// Renews the leases of all that is held. Of nothing it is the sign of life alone.
+pub(super) async fn renew_now(shared: &Shared) -> Result<(), BrokerError> {
+    let ids = shared.holdings().ids();
+    let since = Instant::now();
+    let lost = shared.broker.renew(&shared.membership, ids.clone()).await?;
+    let lost = shared.holdings().renewed(&ids, &lost, since);
+    if lost > 0 {
+        warn!(member = ?shared.membership, lost, "leases lost: others have these deliveries");
+    }
+    Ok(())
 }
 
 /// Learns up to where the whole group has finished, if it has more than `own` members: a sole one knows best itself.
@@ -124,11 +127,16 @@ pub(super) async fn reclaim_and_trim(take: Take) {
 /// Takes over what nobody renewed, as far as there is room; answers where to go on.
 async fn reclaim(take: &Take, mut cursor: EntryId) -> EntryId {
     let shared = &take.shared;
+    if shared.sole.is_some() {
+        // Whoever reads takes over too, in the order of the stream.
+        shared.is_behind();
+        return cursor;
+    }
     // What members died of is given back where there is no place for it, so a long list of it is not walked in one go.
     let mut fruitless = 0;
     while fruitless < FRUITLESS_MAX {
         // Closed while a delivery has to be alone here.
-        let Ok(_open) = shared.gate.try_read() else { return cursor };
+        let Some(_open) = shared.neighbours.try_enter() else { return cursor };
         let room = shared.room().min(RECLAIM_MAX);
         if room == 0 || shared.stopped.is_cancelled() {
             return cursor;
@@ -148,20 +156,8 @@ async fn reclaim(take: &Take, mut cursor: EntryId) -> EntryId {
 async fn reclaim_some(take: &Take, cursor: EntryId, count: usize) -> Option<(EntryId, usize)> {
     let shared = &take.shared;
     let since = Instant::now();
-    let from = ReclaimFrom {
-        membership: (*shared.membership).clone(),
-        lease: shared.config.lease,
-        cursor,
-        count,
-        dead: shared.dead.clone(),
-        dead_entries_max: DEAD_ENTRIES_MAX,
-    };
-    match shared.broker.reclaim(from).await {
+    match reclaim_from(shared, shared.config.lease, cursor, count).await {
         Ok(reclaimed) => {
-            if !reclaimed.trimmed.is_empty() {
-                let entries = reclaimed.trimmed.len();
-                warn!(key = %shared.membership.key, entries, "pending entries were gone from the stream; dead-lettered");
-            }
             let deliveries = reclaimed.deliveries.len();
             if deliveries > 0 {
                 info!(member = ?shared.membership, deliveries, "took over deliveries that nobody held any more");
@@ -176,6 +172,29 @@ async fn reclaim_some(take: &Take, cursor: EntryId, count: usize) -> Option<(Ent
             None
         }
     }
+}
+
+/// Takes over what was idle for so long.
+pub(super) async fn reclaim_from(
+    shared: &Shared,
+    idle: Duration,
+    cursor: EntryId,
+    count: usize,
+) -> Result<Reclaimed, BrokerError> {
+    let from = ReclaimFrom {
+        membership: (*shared.membership).clone(),
+        lease: idle,
+        cursor,
+        count,
+        dead: shared.dead.clone(),
+        dead_entries_max: DEAD_ENTRIES_MAX,
+    };
+    let reclaimed = shared.broker.reclaim(from).await?;
+    if !reclaimed.trimmed.is_empty() {
+        let entries = reclaimed.trimmed.len();
+        warn!(key = %shared.membership.key, entries, "pending entries were gone from the stream; dead-lettered");
+    }
+    Ok(reclaimed)
 }
 
 /// Trims the stream if anything was settled since the last time.

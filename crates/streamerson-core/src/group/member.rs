@@ -5,7 +5,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     task::{Context, Poll},
     time::Duration,
@@ -13,7 +13,7 @@ use std::{
 
 use futures_core::Stream;
 use tokio::{
-    sync::{Mutex, Notify, RwLock, Semaphore, mpsc},
+    sync::{Mutex, Notify, Semaphore, mpsc},
     task::JoinHandle,
     time::Instant,
 };
@@ -24,7 +24,9 @@ use super::{
     dispatch::{self, Dispatch, Taken},
     held::{Ended, Held, HeldState, Holdings},
     keeper, mover,
+    neighbours::Neighbours,
     order::OrderedBy,
+    ownership::Ownership,
     settler, taker, tidier,
 };
 use crate::{
@@ -63,6 +65,9 @@ pub struct MemberConfig {
     /// What orders deliveries, if anything: those with equal keys are handled one after the other, in the order of the
     /// stream, further attempts included.
     pub ordered_by: Option<OrderedBy>,
+    /// How long a shard stays with its owner without a sign of life; 10 s, and never longer than the lease. For
+    /// [`ShardedMember`](super::ShardedMember) alone: what a member that dies had goes to others after that time.
+    pub shard_lease: Duration,
     /// Where the group starts if it does not exist: with everything that the stream holds.
     pub start: GroupStart,
 }
@@ -78,6 +83,7 @@ impl Default for MemberConfig {
             deliveries_max: 5,
             retry_held_max: Duration::from_secs(30),
             ordered_by: None,
+            shard_lease: Duration::from_secs(10),
             start: GroupStart::After(EntryId::ZERO),
         }
     }
@@ -117,8 +123,12 @@ pub(super) struct Shared {
     pub(super) wire: Wire,
     pub(super) config: MemberConfig,
     pub(super) dispatch: Arc<Dispatch>,
-    /// Open for reads and take-overs; closed while a delivery has to be alone here.
-    pub(super) gate: RwLock<()>,
+    /// Those that die with this member.
+    pub(super) neighbours: Arc<Neighbours>,
+    /// The right to be the only one, where the member has it.
+    pub(super) sole: Option<Arc<Ownership>>,
+    /// Entries may be pending that this member does not hold, and that come before whatever it reads next.
+    behind: AtomicBool,
     /// Held while something is handed back.
     pub(super) handing_back: Mutex<()>,
     /// Ends the read that waits for deliveries.
@@ -151,6 +161,32 @@ impl Shared {
         }
     }
 
+    /// Whether messages with equal keys are in order across members: then none goes to the schedule, from where it would
+    /// come behind others.
+    pub(super) fn keeps_order(&self) -> bool {
+        self.sole.is_some() && self.config.ordered_by.is_some()
+    }
+
+    /// What others or this member itself left pending comes before anything new. Without order nobody has to care.
+    pub(super) fn is_behind(&self) {
+        self.behind.store(self.sole.is_some(), Ordering::Release);
+    }
+
+    /// Whether it is so.
+    pub(super) fn is_behind_now(&self) -> bool {
+        self.behind.load(Ordering::Acquire)
+    }
+
+    /// Whether it is so; from now on it is not.
+    pub(super) fn take_behind(&self) -> bool {
+        self.behind.swap(false, Ordering::AcqRel)
+    }
+
+    /// Whether what was read just now is this member's to handle.
+    pub(super) fn may_handle(&self) -> bool {
+        self.sole.as_ref().is_none_or(|sole| sole.lasts(Duration::ZERO))
+    }
+
     /// How many more deliveries this member can take.
     pub(super) fn room(&self) -> usize {
         self.holdings().room(self.config.concurrency, self.config.held_max)
@@ -177,11 +213,24 @@ impl Shared {
     }
 }
 
+/// How a member stands to others.
+#[derive(Debug, Default)]
+pub(super) struct Place {
+    /// Those that die with it.
+    pub(super) neighbours: Arc<Neighbours>,
+    /// The right to be the only one of its group, if it has that.
+    pub(super) sole: Option<Arc<Ownership>>,
+}
+
 /// Stops a [`Member`] from taking more.
 #[derive(Debug, Clone)]
 pub struct Stopper(CancellationToken);
 
 impl Stopper {
+    pub(super) fn of(stopped: CancellationToken) -> Self {
+        Self(stopped)
+    }
+
     /// No more is taken after the read that is under way, which lasts up to the member's `block`.
     pub fn stop(&self) {
         self.0.cancel();
@@ -205,7 +254,18 @@ impl Member {
         group: Name,
         config: MemberConfig,
     ) -> Result<Self, BrokerError> {
-        let broker = broker.into();
+        Self::join_beside(broker.into(), topic, group, config, Place::default()).await
+    }
+
+    /// The same, beside others of this process or in place of all others.
+    pub(super) async fn join_beside(
+        broker: SharedBroker,
+        topic: Topic,
+        group: Name,
+        config: MemberConfig,
+        place: Place,
+    ) -> Result<Self, BrokerError> {
+        let Place { neighbours, sole } = place;
         let concurrency = config.concurrency.clamp(1, Semaphore::MAX_PERMITS);
         let config = MemberConfig { concurrency, held_max: config.held_max.max(1), ..config };
         let membership = Arc::new(Membership::new(topic.inbound(), group));
@@ -213,24 +273,28 @@ impl Member {
             debug!(%topic, group = %membership.group, "group made");
         }
         let gone = CancellationToken::new();
+        let stopped = gone.child_token();
         let shared = Arc::new(Shared {
             dead: topic.dead(),
             wire: Wire { payload_bytes_max: config.payload_bytes_max },
-            dispatch: Arc::new(Dispatch::new()),
-            gate: RwLock::new(()),
+            dispatch: Arc::new(Dispatch::new(sole.is_some().then(|| stopped.clone()))),
+            neighbours,
+            behind: AtomicBool::new(sole.is_some()),
+            sole,
             handing_back: Mutex::new(()),
             reader: OnceLock::new(),
             settled_count: AtomicU64::new(0),
             handed_back_count: AtomicUsize::new(0),
             untrimmed: AtomicUsize::new(0),
             trim_soon: Notify::new(),
-            stopped: gone.child_token(),
+            stopped,
             gone: gone.clone(),
             broker,
             topic,
             membership,
             config,
         });
+        shared.neighbours.add(&shared);
         // Before the first read: from then on this member may be the one that has to make the group again.
         keeper::learn_finished(&shared, 0).await;
         // Bounded by what the member may hold, so it needs no bound of its own. A read that waits has asked for as many
@@ -265,7 +329,11 @@ impl Member {
     /// A handle that stops this member from taking more.
     #[must_use]
     pub fn stopper(&self) -> Stopper {
-        Stopper(self.shared.stopped.clone())
+        Stopper::of(self.shared.stopped.clone())
+    }
+
+    pub(super) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
     }
 
     /// How many deliveries were settled so far.
@@ -322,12 +390,16 @@ impl Member {
         _ = (&mut self.dispatcher).await;
         _ = tokio::join!(&mut self.mover, &mut self.tidier);
         self.taken.close();
-        self.shared.dispatch.give_back_unstarted();
-        let queued = std::iter::from_fn(|| self.taken.try_recv().ok());
-        for taken in queued.chain(self.shared.dispatch.take_loner()) {
+        self.shared.dispatch.give_back_unstarted(0);
+        for taken in std::iter::from_fn(|| self.taken.try_recv().ok()) {
             self.shared.dispatch.hand_back(taken.delivery.entry, &taken.state);
         }
         for (at, taken) in self.shared.dispatch.take_retries() {
+            // One that never failed was only kept because nobody else could have taken it.
+            if self.shared.keeps_order() || taken.delivery.failures == 0 {
+                self.shared.dispatch.hand_back(taken.delivery.entry, &taken.state);
+                continue;
+            }
             let put_off = Ended::put_off(&taken, at.saturating_duration_since(Instant::now()));
             // As after a crash when the patience ends before there is room.
             _ = tokio::time::timeout_at(deadline, self.settle.send(put_off)).await;

@@ -66,7 +66,8 @@ async fn settle_batch(shared: &Shared, mut ended: Vec<Ended>) {
         return;
     }
     let half_lease = shared.config.lease / 2;
-    let fresh = ended.iter().all(|ended| ended.state.is_fresh(half_lease));
+    let fresh = shared.sole.as_ref().is_none_or(|sole| sole.lasts(sole.ttl() / 2))
+        && ended.iter().all(|ended| ended.state.is_fresh(half_lease));
     let fence = if fresh { Fence::Renewed } else { Fence::Check };
     let (held, batch): (Vec<_>, Vec<_>) =
         ended.into_iter().map(|ended| ((ended.entry, Arc::clone(&ended.state)), settlement(shared, ended))).unzip();
@@ -226,9 +227,16 @@ impl Shared {
         let Outcome::Retried { after, error } = &ended.settled.outcome else { return false };
         let Some(delivery) = &ended.delivery else { return false };
         let MemberConfig { retry_held_max, held_max, ordered_by, .. } = &self.config;
+        if self.stopped.is_cancelled() {
+            // Whoever has the shard next begins with it.
+            if self.keeps_order() {
+                self.dispatch.hand_back(ended.entry, &ended.state);
+            }
+            return self.keeps_order();
+        }
         // The schedule would let others with its key overtake it. Of the room half is left for what comes new.
         let short = after <= retry_held_max && self.dispatch.retries() < held_max.div_ceil(2);
-        if self.stopped.is_cancelled() || !(short || ordered_by.is_some()) {
+        if !(short || ordered_by.is_some()) {
             return false;
         }
         let Delivery { message, entry, .. } = &**delivery;

@@ -9,7 +9,7 @@ use http::StatusCode;
 use tokio::{sync::mpsc, time::Instant};
 use tracing::{debug, info, warn};
 
-use super::{Delivery, Outcome, dispatch::Taken, held::Ended, member::Shared};
+use super::{Delivery, Outcome, catch_up::CatchUp, dispatch::Taken, held::Ended, member::Shared};
 use crate::{
     broker::{BrokerError, Delivered, Membership, Pending},
     dead_letter::Reason,
@@ -56,6 +56,7 @@ impl Take {
             membership: Arc::clone(&shared.membership),
             entry,
             count,
+            epoch: shared.sole.as_ref().map(|sole| sole.epoch),
         });
         let outcome = if delivery.is_for_others() {
             // Not even answered: the group that it is meant for does that.
@@ -119,17 +120,39 @@ pub(super) async fn take_new(take: Take) {
     let mut trouble = Trouble::default();
     // The last entry that a read brought, and whether a later one may have brought more than arrived.
     let (mut last, mut astray) = (EntryId::ZERO, false);
+    let mut catch_up = CatchUp::default();
     while let Some(room) = room(shared).await {
         if astray {
             astray = give_up_strays(shared, last).await.is_err_and(|error| error.is_transient());
+            shared.is_behind();
+        }
+        if let Some(sole) = &shared.sole {
+            let caught_up = if astray { Ok(()) } else { catch_up.go(&take, sole).await };
+            if let Err(error) = &caught_up {
+                debug!(member = ?shared.membership, %error, "cannot catch up yet");
+                astray = true;
+            }
+            if astray {
+                produce::pause().await;
+                continue;
+            }
         }
         // Closed while a delivery has to be alone here.
-        let open = shared.gate.read().await;
+        let open = shared.neighbours.enter().await;
+        // The only one reads on once it has what was left pending, as that comes first.
+        if shared.is_behind_now() {
+            continue;
+        }
         let since = Instant::now();
         // Awaited to its end, whatever happens meanwhile: a read that is dropped may strand deliveries.
         match reader.read(room.min(READ_MAX), shared.config.block).await {
             Ok(delivered) => {
                 trouble.is_over(shared);
+                if !shared.may_handle() {
+                    // Somebody else may be the owner by now.
+                    astray |= !delivered.is_empty();
+                    continue;
+                }
                 last = delivered.last().map_or(last, |delivered| delivered.entry.id);
                 for delivered in delivered {
                     take.take_in(delivered, since).await;
@@ -155,20 +178,21 @@ pub(super) async fn take_new(take: Take) {
 /// Without this it would wait until a lease that never began is over.
 async fn give_up_strays(shared: &Shared, after: EntryId) -> Result<(), BrokerError> {
     let Membership { key, group, member } = &*shared.membership;
-    let pending = Pending {
-        key: key.clone(),
-        group: group.clone(),
-        member: Some(member.clone()),
-        from: after.next(),
-        count: READ_MAX,
-    };
-    let pending = shared.broker.pending(pending).await?;
-    let strays: Vec<_> = pending.iter().map(|entry| entry.id).filter(|id| !shared.holdings().holds(*id)).collect();
-    if strays.is_empty() {
-        return Ok(());
+    // What an owner was about to take over may lie before what it has read.
+    let mut from = if shared.sole.is_some() { EntryId::ZERO } else { after.next() };
+    loop {
+        let (key, group, member) = (key.clone(), group.clone(), Some(member.clone()));
+        let pending = shared.broker.pending(Pending { key, group, member, from, count: READ_MAX }).await?;
+        let strays: Vec<_> = pending.iter().map(|entry| entry.id).filter(|id| !shared.holdings().holds(*id)).collect();
+        if !strays.is_empty() {
+            debug!(member = ?shared.membership, deliveries = strays.len(), "deliveries went astray and are handed back");
+            shared.broker.hand_back(&shared.membership, strays).await?;
+        }
+        match pending.last().filter(|_| pending.len() == READ_MAX) {
+            Some(last) => from = last.id.next(),
+            None => return Ok(()),
+        }
     }
-    debug!(member = ?shared.membership, deliveries = strays.len(), "deliveries went astray and are handed back");
-    shared.broker.hand_back(&shared.membership, strays).await
 }
 
 /// Waits for room for at least one delivery; `None` when the member is stopped.

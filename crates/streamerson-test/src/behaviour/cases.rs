@@ -33,6 +33,9 @@ macro_rules! behaviour {
             turns: come_one_by_one_for_each_key, are_kept_by_what_is_tried_again,
                 are_not_blocked_by_what_waits_for_another_attempt, come_back_from_the_schedule, outlive_their_member,
                 come_one_by_one_after_two_crashes, come_alone_after_three_crashes, end_early_when_the_caller_goes;
+            shards: are_shared_fairly, move_when_a_member_goes, wait_for_what_is_at_work, are_inherited_in_order,
+                keep_order_whoever_comes_and_goes, keep_what_is_given_back, take_further_attempts_along,
+                share_their_permits, refuse_another_number, start_all_at_once;
             later: come_once_and_in_order, are_listed_replaced_and_cancelled, come_at_once_when_they_are_late;
             dead: are_found_by_what_they_say, are_replayed_once_for_their_group, are_dropped;
             leaving: hands_back_what_never_started, settles_what_ended, leaves_what_is_held;

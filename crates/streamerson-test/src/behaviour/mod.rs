@@ -17,6 +17,7 @@ pub mod members;
 pub mod originals;
 pub mod outcomes;
 pub mod publishers;
+pub mod shards;
 pub mod subscriptions;
 pub mod turns;
 
