@@ -12,7 +12,7 @@ use crate::{
     entry::EntryId,
     message::{Message, UnixMillis},
     name::MessageId,
-    topic::StreamKey,
+    topic::{OUT_ENTRIES_MAX, StreamKey},
     wire::{TooLarge, Wire},
 };
 
@@ -23,9 +23,13 @@ const LOOKED_AT_MAX: usize = 200_000;
 /// How much the broker's clock may be behind what this process believes it to be.
 const CLOCK_SLACK_MS: u64 = 1000;
 
-/// The entry that carries a message to a stream, in the format of the topic whose stream it is.
+/// The entry that carries a message to a stream, in the format of the topic whose stream it is, and within the bound of
+/// what that keeps.
 pub(crate) fn append_of(wire: Wire, key: StreamKey, message: &Message) -> Result<Append, TooLarge> {
-    let Some(topic) = key.js_topic() else { return Ok(Append::new(key, wire.encode(message)?)) };
+    let Some(topic) = key.js_topic() else {
+        let entries_max = key.is_outbound().then_some(OUT_ENTRIES_MAX);
+        return Ok(Append { entries_max, ..Append::new(key, wire.encode(message)?) });
+    };
     let fields = wire.encode_for(&topic, message)?;
     Ok(Append { entries_max: topic.entries_max(), ..Append::new(key, fields) })
 }

@@ -13,6 +13,10 @@ use crate::{
 const IN: &str = "in";
 const OUT: &str = "out";
 const DEAD: &str = "dead";
+/// How many entries the stream of events for everyone keeps, about, unless a member is told otherwise. Nobody acks what it
+/// holds, so nothing tells when one is finished.
+pub(crate) const OUT_ENTRIES_MAX: u64 = 100_000;
+
 /// The name of the inbox follows.
 const INBOX: &str = "re:";
 /// What stands behind the topic in the keys of the original's format.
@@ -254,6 +258,11 @@ impl StreamKey {
         is_ours.then_some(topic)
     }
 
+    /// Whether this is the stream of events for everyone of some topic.
+    pub(crate) fn is_outbound(&self) -> bool {
+        self.0.strip_suffix(OUT).is_some_and(|tag| tag.ends_with("}:")) && self.topic().is_some()
+    }
+
     /// The topic of the original's format whose stream this is, in or out. Cheap for any other key.
     pub(crate) fn js_topic(&self) -> Option<Topic> {
         let path = self.0.strip_suffix(JS_IN).or_else(|| self.0.strip_suffix(JS_OUT))?;
@@ -313,6 +322,7 @@ mod tests {
             let topic = Topic::new(text).unwrap();
             for key in [topic.inbound(), topic.outbound(), topic.dead()] {
                 assert_eq!((key.topic(), key.is_inbox()), (Some(topic.clone()), false), "{key}");
+                assert_eq!(key.is_outbound(), key == topic.outbound(), "{key}");
             }
             let key = topic.inbox(&inbox);
             assert_eq!((key.topic(), key.is_inbox()), (Some(topic), true), "{key}");

@@ -130,6 +130,39 @@ async fn a_handler_may_take_as_long_as_it_wants() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn events_for_everyone_go_after_ten_minutes() {
+    let scene = Scene::new();
+    let mut member = scene.member(|_| {}).await;
+    let out = scene.topic.outbound();
+    let len = async || scene.broker.stream_info(&out).await.unwrap().map(|info| info.len);
+    for _ in 0..2 {
+        scene.emit(1).await;
+        let emitted = vec![(out.clone(), message())];
+        let held = member.next().await.unwrap();
+        held.settle(Settled { emitted, ..Settled::from(Outcome::Done) }).await;
+        sleep(Duration::from_secs(6 * 60)).await;
+    }
+    assert_eq!(len().await, Some(1), "the first is twelve minutes old, the second six");
+    sleep(Duration::from_secs(5 * 60)).await;
+    assert_eq!(len().await, Some(0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_for_everyone_are_bounded_in_number() {
+    let scene = Scene::new();
+    let mut member = scene.member(|config| config.out_entries_max = 3).await;
+    let out = scene.topic.outbound();
+    for _ in 0..10 {
+        scene.emit(1).await;
+        let held = member.next().await.unwrap();
+        held.settle(Settled { emitted: vec![(out.clone(), message())], ..Settled::from(Outcome::Done) }).await;
+    }
+    member.leave(LEASE).await;
+    let info = scene.broker.stream_info(&out).await.unwrap().unwrap();
+    assert!(info.len <= 3, "{info:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_member_is_seen_for_as_long_as_it_lives() {
     let scene = Scene::new();
     let client = Client::new(scene.broker.clone());

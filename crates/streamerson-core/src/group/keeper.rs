@@ -18,6 +18,8 @@ use crate::{
 
 /// How often abandoned deliveries are looked for and finished entries trimmed.
 const RECLAIM_EVERY: Duration = Duration::from_secs(1);
+/// How often events for everyone are trimmed that are too old.
+const OUT_TRIM_EVERY: Duration = Duration::from_secs(10);
 /// Calls in a row that take over while there is no place for suspects, at most.
 const FRUITLESS_MAX: u32 = 4;
 /// Deliveries taken over in one call, at most.
@@ -110,6 +112,7 @@ pub(super) async fn reclaim_and_trim(take: Take) {
     let shared = &take.shared;
     let mut cursor = EntryId::ZERO;
     let mut ticks = every(RECLAIM_EVERY);
+    let mut trimmed_out = Instant::now();
     loop {
         tokio::select! {
             // A call that is under way is not dropped: it may be about to bring deliveries.
@@ -119,6 +122,10 @@ pub(super) async fn reclaim_and_trim(take: Take) {
             _ = ticks.tick() => {
                 cursor = reclaim(&take, cursor).await;
                 trim(shared).await;
+                if trimmed_out.elapsed() >= OUT_TRIM_EVERY {
+                    trimmed_out = Instant::now();
+                    trim_out(shared).await;
+                }
             }
         }
     }
@@ -211,6 +218,19 @@ pub(super) async fn trim(shared: &Shared) {
     if let Err(error) = trimmed {
         shared.untrimmed.fetch_add(settled, Ordering::Relaxed);
         debug!(key = %shared.membership.key, %error, "finished entries not trimmed");
+    }
+}
+
+/// Removes events for everyone that are too old, whoever sent them. How many there are is bounded where they are sent.
+async fn trim_out(shared: &Shared) {
+    if shared.topic.is_js() {
+        return;
+    }
+    let kept_ms = u64::try_from(shared.config.out_kept.as_millis()).unwrap_or(u64::MAX);
+    let oldest = EntryId::new(shared.broker.now().0.saturating_sub(kept_ms), 0);
+    let key = shared.topic.outbound();
+    if let Err(error) = shared.broker.trim(&key, TrimTo::Before(oldest)).await {
+        debug!(%key, %error, "old events not trimmed");
     }
 }
 

@@ -33,7 +33,7 @@ use crate::{
     broker::{BrokerError, GroupStart, Membership, ReadWaker, SharedBroker},
     entry::EntryId,
     name::Name,
-    topic::{StreamKey, Topic},
+    topic::{OUT_ENTRIES_MAX, StreamKey, Topic},
     wire::Wire,
 };
 
@@ -68,6 +68,11 @@ pub struct MemberConfig {
     /// How long a shard stays with its owner without a sign of life; 10 s, and never longer than the lease. For
     /// [`ShardedMember`](super::ShardedMember) alone: what a member that dies had goes to others after that time.
     pub shard_lease: Duration,
+    /// How long events for everyone are kept in the topic's outbound stream, about; 10 minutes. All members of all groups of
+    /// the topic should agree on it.
+    pub out_kept: Duration,
+    /// How many of them are kept, about; 100,000.
+    pub out_entries_max: u64,
     /// Where the group starts if it does not exist: with everything that the stream holds.
     pub start: GroupStart,
 }
@@ -84,6 +89,8 @@ impl Default for MemberConfig {
             retry_held_max: Duration::from_secs(30),
             ordered_by: None,
             shard_lease: Duration::from_secs(10),
+            out_kept: Duration::from_secs(10 * 60),
+            out_entries_max: OUT_ENTRIES_MAX,
             start: GroupStart::After(EntryId::ZERO),
         }
     }

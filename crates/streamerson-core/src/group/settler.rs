@@ -16,15 +16,16 @@ use super::{
     member::{MemberConfig, Shared},
 };
 use crate::{
-    broker::{BrokerError, DeadAppend, Fence, Later, Mark, ReplyAppend, Scheduled, Settlement},
+    broker::{Append, BrokerError, DeadAppend, Fence, Later, Mark, ReplyAppend, Scheduled, Settlement},
     dead_letter::{DeadLetter, Reason},
     entry::EntryId,
     headers::Headers,
-    message::UnixMillis,
+    message::{Message, UnixMillis},
     name::{Name, ScheduleId},
     problem::Problem,
     produce,
     reply::Reply,
+    topic::StreamKey,
     wire::TooLarge,
 };
 
@@ -153,13 +154,22 @@ fn build(shared: &Shared, ended: &Ended, settled: Settled) -> Result<Settlement,
         }
     };
     let emitted = settled.emitted.into_iter();
-    let emitted = emitted.map(|(key, message)| produce::append_of(shared.wire, key, &message));
+    let emitted = emitted.map(|(key, message)| emit(shared, key, &message));
     let emitted = emitted.collect::<Result<_, _>>()?;
     let mut settlement = Settlement { id: ended.entry, reply: None, emitted, dead, later, mark };
     if let (Some(reply), Some((delivery, inbox))) = (reply, asked(ended)) {
         add_reply(&mut settlement, shared, delivery, inbox, reply)?;
     }
     Ok(settlement)
+}
+
+fn emit(shared: &Shared, key: StreamKey, message: &Message) -> Result<Append, TooLarge> {
+    let is_own = !shared.topic.is_js() && key == shared.topic.outbound();
+    let mut append = produce::append_of(shared.wire, key, message)?;
+    if is_own {
+        append.entries_max = Some(shared.config.out_entries_max);
+    }
+    Ok(append)
 }
 
 fn add_reply(
