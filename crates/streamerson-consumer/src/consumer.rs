@@ -100,6 +100,15 @@ impl<S: Send + Sync + 'static> Consumer<S> {
         }
     }
 
+    /// The topics whose messages it handles: one, or all shards of one that is in shards.
+    pub fn topics(&self) -> Vec<Topic> {
+        match self.shards.map(|count| Shards::new(self.topic.clone(), count)) {
+            Some(Ok(shards)) => shards.iter().collect(),
+            // What cannot be in shards is an error when it runs.
+            Some(Err(_)) | None => vec![self.topic.clone()],
+        }
+    }
+
     /// Answers the call that the handler's last argument names.
     ///
     /// A call of another topic is an error when the consumer runs.

@@ -109,6 +109,7 @@ impl Worker {
         let mut shutdown = pin!(shutdown);
         loop {
             tokio::select! {
+                biased;
                 () = &mut shutdown => break,
                 held = member.next() => match held {
                     // Boxed, as the runtime copies a new task several times before it runs.

@@ -22,6 +22,8 @@ pub mod subscription;
 mod topic;
 pub mod wire;
 
+#[cfg(feature = "test")]
+pub use self::name::numbered;
 pub use self::{
     broker::{Broker, BrokerError, SharedBroker},
     client::{Call, Client},

@@ -245,9 +245,52 @@ impl MessageId {
 }
 
 fn unique_text() -> ByteString {
+    #[cfg(feature = "test")]
+    let ulid = numbered::next().unwrap_or_else(ulid::Ulid::generate);
+    #[cfg(not(feature = "test"))]
+    let ulid = ulid::Ulid::generate();
     let mut buffer = [0; ulid::ULID_LEN];
-    let text: &str = ulid::Ulid::generate().array_to_str(&mut buffer);
+    let text: &str = ulid.array_to_str(&mut buffer);
     ByteString::from(text)
+}
+
+/// Names for simulations, which have to come to the same each time.
+#[cfg(feature = "test")]
+pub mod numbered {
+    use std::cell::Cell;
+
+    use ulid::Ulid;
+
+    thread_local! {
+        static LAST: Cell<Option<u64>> = const { Cell::new(None) };
+    }
+
+    /// Names that are made on this thread are numbered while this lives: the same ones in each simulation, and unique in
+    /// none but this.
+    #[derive(Debug)]
+    #[must_use = "names are numbered while it lives"]
+    pub struct Numbered(());
+
+    impl Numbered {
+        /// Begins at 1.
+        pub fn begin() -> Self {
+            LAST.set(Some(0));
+            Self(())
+        }
+    }
+
+    impl Drop for Numbered {
+        fn drop(&mut self) {
+            LAST.set(None);
+        }
+    }
+
+    pub(super) fn next() -> Option<Ulid> {
+        let number = LAST.get()? + 1;
+        LAST.set(Some(number));
+        // A year that no clock shows, so that nobody takes them for real ones.
+        Some(Ulid::from_parts(number, u128::from(number)))
+    }
 }
 
 fn is_name(text: &[u8]) -> bool {

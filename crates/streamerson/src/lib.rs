@@ -97,6 +97,7 @@
 //! | calls, requests and events, their errors and bounds | [`core::client`] |
 //! | streams, groups, cursors, the broker port | [`core`] |
 //! | HTTP routes and statuses | [`gateway`] |
+//! | testing a consumer, crashes and outages included | [`mod@test`] |
 //!
 //! # Features
 //!
@@ -107,10 +108,13 @@
 //! | `gateway` | handlers for an axum router | |
 //! | `gateway-server` | the standalone gateway, as `streamerson gateway` runs it | |
 //! | `http` | consumers that serve an axum router, or any tower service that speaks HTTP | |
+//! | `test` | a test bed for consumers; for `[dev-dependencies]` | |
 //!
 //! Features only add: any two go together.
 
 mod connect;
+#[cfg(feature = "test")]
+pub mod test;
 
 pub use connect::connect;
 pub use streamerson_consumer::{self as consumer, Consumer, Json, State};

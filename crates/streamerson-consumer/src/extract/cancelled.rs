@@ -46,6 +46,7 @@ impl Cancelled {
             }
         };
         tokio::select! {
+            biased;
             () = self.incoming.run().cancelled.cancelled() => {}
             () = self.incoming.lease().lost() => {}
             () = self.incoming.lease().cancelled() => {}

@@ -267,7 +267,10 @@ impl Channels {
     /// The channels that replies come to.
     pub(super) fn open_ones(&self) -> Vec<Arc<Channel>> {
         let channels = self.by_topic.read().unwrap_or_else(PoisonError::into_inner);
-        channels.values().filter(|channel| channel.inbox.is_open()).cloned().collect()
+        let mut open: Vec<_> = channels.values().filter(|channel| channel.inbox.is_open()).cloned().collect();
+        // In no order that a hash has made, so that a simulation comes to the same each time.
+        open.sort_unstable_by(|one, other| one.inbound.cmp(&other.inbound));
+        open
     }
 
     /// Takes out the channels that nothing used for a while; answers those that replies came to.

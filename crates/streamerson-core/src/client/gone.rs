@@ -68,6 +68,7 @@ impl Inboxes {
     pub(super) async fn take_back(&self) {
         loop {
             tokio::select! {
+                biased;
                 () = self.closed.cancelled() => return,
                 () = self.gone.some.notified() => {}
             }

@@ -75,6 +75,7 @@ impl Inboxes {
                 Err(error) => {
                     // An outage may last; closing does not wait for its end.
                     tokio::select! {
+                        biased;
                         () = self.recover(error) => {}
                         () = self.closed.cancelled() => {}
                     }
@@ -132,8 +133,8 @@ impl Inboxes {
         let mut epoch = self.broker.epoch();
         loop {
             tokio::select! {
+                biased;
                 () = self.closed.cancelled() => break,
-                () = self.trim_soon.notified() => self.trim().await,
                 _ = ticks.tick() => {
                     self.trim().await;
                     self.remove(self.channels.sweep()).await;
@@ -160,6 +161,7 @@ impl Inboxes {
                         reader.wake();
                     }
                 }
+                () = self.trim_soon.notified() => self.trim().await,
             }
         }
         reader.wake();

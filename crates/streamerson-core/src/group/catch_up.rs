@@ -26,6 +26,7 @@ impl CatchUp {
     pub(super) async fn go(&mut self, take: &Take, sole: &Ownership) -> Result<(), BrokerError> {
         let shared = &take.shared;
         tokio::select! {
+            biased;
             lasts = sole.until_it_lasts(shared.config.block) => if !lasts {
                 // Whoever made this member takes it down.
                 shared.stopped.cancelled().await;

@@ -279,7 +279,9 @@ impl Dispatch {
         let kept = loners.min(inner.loners.len());
         let loners = inner.loners.split_off(kept);
         let waiting = inner.lanes.values_mut().flat_map(|lane| std::mem::take(&mut lane.waiting).into_values());
-        let waiting: Vec<_> = waiting.chain(suspects).chain(loners).collect();
+        let mut waiting: Vec<_> = waiting.chain(suspects).chain(loners).collect();
+        // In no order that a hash has made, so that a simulation comes to the same each time.
+        waiting.sort_unstable_by_key(|taken| taken.delivery.entry);
         for taken in waiting {
             self.holdings.hand_back(taken.delivery.entry, &taken.state);
             // It may be in front of a lane, which is empty by now.

@@ -115,10 +115,10 @@ pub(super) async fn reclaim_and_trim(take: Take) {
     let mut trimmed_out = Instant::now();
     loop {
         tokio::select! {
+            biased;
             // A call that is under way is not dropped: it may be about to bring deliveries.
             () = shared.stopped.cancelled() => return,
-            () = shared.trim_soon.notified() => trim(shared).await,
-            () = shared.dispatch.hungry.notified() => cursor = reclaim(&take, cursor).await,
+            // Before what comes more often than once a second.
             _ = ticks.tick() => {
                 cursor = reclaim(&take, cursor).await;
                 trim(shared).await;
@@ -127,6 +127,8 @@ pub(super) async fn reclaim_and_trim(take: Take) {
                     trim_out(shared).await;
                 }
             }
+            () = shared.trim_soon.notified() => trim(shared).await,
+            () = shared.dispatch.hungry.notified() => cursor = reclaim(&take, cursor).await,
         }
     }
 }

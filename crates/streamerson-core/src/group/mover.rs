@@ -30,6 +30,7 @@ pub(super) async fn move_due(shared: Arc<Shared>) {
             Err(error) => debug!(topic = %shared.topic, %error, "the schedule could not be looked at"),
         }
         tokio::select! {
+            biased;
             () = tokio::time::sleep(pause) => {}
             () = shared.stopped.cancelled() => {}
         }

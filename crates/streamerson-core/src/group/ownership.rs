@@ -79,6 +79,7 @@ impl Ownership {
                 return true;
             }
             tokio::select! {
+                biased;
                 () = self.lost() => return false,
                 () = renewed => {}
             }

@@ -37,9 +37,10 @@ const BATCHES_MAX: usize = 4;
 /// Settles what ends until the last handle is gone, or the member is.
 pub(super) async fn settle_all(shared: Arc<Shared>, ended: mpsc::Receiver<Ended>) {
     tokio::select! {
-        () = settle_until_closed(&shared, ended) => {}
+        biased;
         // As after a crash: what is not settled stays pending.
         () = shared.gone.cancelled() => {}
+        () = settle_until_closed(&shared, ended) => {}
     }
 }
 
@@ -48,13 +49,15 @@ async fn settle_until_closed(shared: &Shared, mut ended: mpsc::Receiver<Ended>) 
     let mut batch = Vec::new();
     loop {
         tokio::select! {
+            biased;
+            // First, as this is what moves batches on.
+            Some(()) = under_way.next() => {}
             received = ended.recv_many(&mut batch, BATCH_MAX), if under_way.len() < BATCHES_MAX => {
                 if received == 0 {
                     break;
                 }
                 under_way.push(settle_batch(shared, std::mem::take(&mut batch)));
             }
-            Some(()) = under_way.next() => {}
         }
     }
     while under_way.next().await.is_some() {}

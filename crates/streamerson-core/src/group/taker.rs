@@ -206,6 +206,7 @@ async fn room(shared: &Shared) -> Option<usize> {
             room => return Some(room),
         }
         tokio::select! {
+            biased;
             // What was freed since the look is remembered.
             () = shared.holdings().freed.notified() => {}
             () = shared.stopped.cancelled() => {}
@@ -250,6 +251,7 @@ impl Trouble {
         self.pause(shared).await;
         if outage {
             tokio::select! {
+                biased;
                 () = produce::wait_until_up(&*shared.broker) => {}
                 () = shared.stopped.cancelled() => {}
             }
@@ -259,6 +261,7 @@ impl Trouble {
     async fn pause(&self, shared: &Shared) {
         let pause = Duration::from_millis(50) * 2_u32.saturating_pow(self.failures.min(10));
         tokio::select! {
+            biased;
             () = tokio::time::sleep(pause.min(PAUSE_MAX)) => {}
             () = shared.stopped.cancelled() => {}
         }

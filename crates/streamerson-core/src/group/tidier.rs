@@ -22,6 +22,7 @@ pub(super) async fn tidy(shared: Arc<Shared>) {
     let mut stale = HashSet::new();
     loop {
         tokio::select! {
+            biased;
             () = shared.stopped.cancelled() => return,
             _ = ticks.tick() => {}
         }

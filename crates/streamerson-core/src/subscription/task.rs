@@ -39,6 +39,7 @@ impl Task {
             };
             if round.cursors.is_empty() {
                 tokio::select! {
+                    biased;
                     () = self.control.changed.notified() => continue,
                     () = self.batches.closed() => return,
                 }
@@ -183,6 +184,7 @@ impl Task {
             produce::wait_until_up(&*self.broker).await;
         };
         tokio::select! {
+            biased;
             () = back => {}
             () = self.control.changed.notified() => {}
             () = self.batches.closed() => {}

@@ -43,6 +43,7 @@ impl GroupReader for MemoryGroupReader {
                         step.group(key, group)?.arrival()
                     };
                     tokio::select! {
+                        biased;
                         () = arrival => {}
                         () = self.woken.notified() => return Ok(Vec::new()),
                     }

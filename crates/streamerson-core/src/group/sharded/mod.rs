@@ -8,7 +8,7 @@ mod balance;
 mod owner;
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     fmt,
     pin::Pin,
     sync::Arc,
@@ -102,7 +102,7 @@ impl ShardedMember {
             name: name.clone(),
             shards,
             ttl,
-            owned: HashMap::new(),
+            owned: BTreeMap::new(),
             owners: JoinSet::new(),
             start: name.bytes().fold(0, |sum, byte| sum.wrapping_mul(31).wrapping_add(u32::from(byte))),
             handed_back: 0,
@@ -113,9 +113,10 @@ impl ShardedMember {
         let left = gone.clone();
         let keeper = tokio::spawn(async move {
             tokio::select! {
-                handed_back = keeper.keep() => handed_back,
+                biased;
                 // Dropped, and the owners of all shards with it.
                 () = left.cancelled() => 0,
+                handed_back = keeper.keep() => handed_back,
             }
         });
         Ok(Self { name, deliveries, keeper, stopped, _gone: gone.drop_guard() })
@@ -190,7 +191,7 @@ struct Keeper {
     name: Name,
     shards: Shards,
     ttl: Duration,
-    owned: HashMap<u32, Owned>,
+    owned: BTreeMap<u32, Owned>,
     /// Those that handle them.
     owners: JoinSet<End>,
     /// Where it begins to ask for shards.
@@ -220,6 +221,7 @@ impl Keeper {
         let stopped = self.stopped.clone();
         while !stopped.is_cancelled() {
             tokio::select! {
+                biased;
                 () = stopped.cancelled() => break,
                 _ = looks.tick() => {
                     self.renew().await;
@@ -231,6 +233,7 @@ impl Keeper {
         self.resign().await;
         while !self.owners.is_empty() {
             tokio::select! {
+                biased;
                 _ = looks.tick() => self.renew().await,
                 Some(ended) = self.owners.join_next_with_id() => self.end(ended).await,
             }
@@ -324,12 +327,9 @@ impl Keeper {
             Err(error) => return debug!(member = %self.name, %error, "it is not known who lives"),
         };
         let quota = quota(self.shards.count(), &living, &self.name);
-        let mut staying: Vec<_> =
-            self.owned.iter().filter(|(_, owned)| !owned.released.is_cancelled()).map(|(&shard, _)| shard).collect();
-        staying.sort_unstable();
-        for shard in staying.iter().skip(quota) {
+        for (shard, owned) in self.owned.iter().filter(|(_, owned)| !owned.released.is_cancelled()).skip(quota) {
             debug!(topic = %self.shards.topic(), shard, quota, "the shard is to go to another member");
-            self.owned[shard].released.cancel();
+            owned.released.cancel();
         }
         // One that is about to go still counts: it may never come to that.
         let room = quota.saturating_sub(self.owned.len());
