@@ -25,4 +25,5 @@ pub use process::{Finished, Process, project_binary};
 pub use proxy::{Direction, Proxy};
 pub use redis_server::{RedisServer, RedisServerBuilder};
 pub use resp::{RespClient, Value};
+pub use scratch_dir::ScratchDir;
 pub use signal::Signal;

@@ -82,6 +82,15 @@ impl Process {
         self.child.id().expect("a process that was not waited for")
     }
 
+    /// Whether it has ended by itself, or by a signal that somebody else sent.
+    ///
+    /// # Panics
+    ///
+    /// If the system does not say.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("the state of a child process").is_some()
+    }
+
     /// Writes to the program's input and leaves it open.
     ///
     /// # Panics

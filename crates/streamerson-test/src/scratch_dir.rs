@@ -9,10 +9,17 @@ use std::{
 
 /// A new, empty directory under the system's temporary one, removed on drop.
 #[derive(Debug)]
-pub(crate) struct ScratchDir(PathBuf);
+pub struct ScratchDir(PathBuf);
 
 impl ScratchDir {
-    pub(crate) fn new() -> Self {
+    /// Makes one.
+    ///
+    /// # Panics
+    ///
+    /// If it cannot be made.
+    #[must_use]
+    #[allow(clippy::new_without_default, reason = "each makes a directory")]
+    pub fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         loop {
             let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -26,7 +33,9 @@ impl ScratchDir {
         }
     }
 
-    pub(crate) fn path(&self) -> &Path {
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
         &self.0
     }
 }
