@@ -20,6 +20,7 @@ use crate::{
     error::{ConfigError, RunError},
     handler::{Around, Handler},
     incoming::Incoming,
+    membership::Grouped,
     retry::Retry,
     route::Route,
     router::{Retries, Router},
@@ -72,6 +73,7 @@ use crate::{
 pub struct Consumer<S = ()> {
     topic: Topic,
     shards: Option<u32>,
+    broadcast: bool,
     group: Name,
     member: MemberConfig,
     drain: Duration,
@@ -90,6 +92,7 @@ impl<S: Send + Sync + 'static> Consumer<S> {
             group: topic.name().clone(),
             topic,
             shards: None,
+            broadcast: false,
             member: MemberConfig::default(),
             drain: Duration::from_secs(25),
             handlers: HashMap::new(),
@@ -188,6 +191,7 @@ impl<S: Send + Sync + 'static> Consumer<S> {
             fallback: self.fallback.map(with_state),
             topic: self.topic,
             shards: self.shards,
+            broadcast: self.broadcast,
             group: self.group,
             member: self.member,
             drain: self.drain,
@@ -229,6 +233,30 @@ impl<S: Send + Sync + 'static> Consumer<S> {
     /// ```
     pub fn shards(mut self, count: u32) -> Self {
         self.shards = Some(count);
+        self
+    }
+
+    /// Handles the topic's events for everyone, which handlers send with
+    /// [`Emitter::broadcast`](crate::extract::Emitter::broadcast), instead of what is sent to its consumers: every process
+    /// that runs this sees each of them. For caches, sockets, and whatever else each process has a copy of.
+    ///
+    /// There is no group, so nothing is acked and nothing comes twice. Events are handled from when the consumer starts;
+    /// after an outage it goes on where it was, and what the broker has dropped meanwhile (they are kept for ten minutes) is
+    /// warned of. A handler that fails is warned of too: there is no further attempt, no dead letter and nobody to reply
+    /// to. What it emits is sent once it has succeeded.
+    ///
+    /// ```
+    /// use streamerson_consumer::{Consumer, Json, Topic};
+    ///
+    /// async fn forget(Json(order): Json<u64>) {
+    ///     // Drop it from this process's cache.
+    /// }
+    ///
+    /// let caches: Consumer = Consumer::new(Topic::new("orders")?).broadcast().on("order.changed", forget);
+    /// # Ok::<(), streamerson_core::InvalidName>(())
+    /// ```
+    pub fn broadcast(mut self) -> Self {
+        self.broadcast = true;
         self
     }
 
@@ -334,7 +362,8 @@ impl Consumer {
     }
 
     fn into_worker(self) -> Result<Worker, ConfigError> {
-        let Self { topic, shards, group, member, drain, handlers, fallback, retry, retry_events, error } = self;
+        let Self { topic, shards, broadcast, group, member, drain, handlers, fallback, retry, retry_events, error } =
+            self;
         if let Some(error) = error {
             return Err(error);
         }
@@ -354,9 +383,11 @@ impl Consumer {
         let routes = handlers.into_iter().map(|(event, handler)| (event, handler.into_route(&state))).collect();
         let fallback = fallback.map(|handler| handler.into_route(&state));
         let retries = Retries { by_event: retry_events, others: retry };
-        let source = match shards {
-            Some(count) => Source::Shards(Shards::new(topic, count)?),
-            None => Source::Topic(topic),
+        let source = match (shards, broadcast) {
+            (Some(_), true) => return Err(ConfigError::BroadcastShards),
+            (Some(count), false) => Source::Grouped(Grouped::Shards(Shards::new(topic, count)?)),
+            (None, true) => Source::Broadcast(topic),
+            (None, false) => Source::Grouped(Grouped::Topic(topic)),
         };
         Ok(Worker { source, group, member, drain, router: Router { routes, fallback, retries } })
     }

@@ -61,6 +61,9 @@ pub enum ConfigError {
     /// The topic cannot be in so many shards.
     #[error(transparent)]
     Shards(#[from] InvalidShards),
+    /// Events for everyone are not shared out.
+    #[error("a consumer of events for everyone cannot be in shards, since each process sees all of them")]
+    BroadcastShards,
     /// There is nothing that could take a message.
     #[error("the consumer has no handlers, so every message would become a dead letter")]
     NoHandlers,

@@ -71,9 +71,18 @@ impl Run {
 
 impl Incoming {
     pub(crate) fn new(held: &Held, run: Arc<Run>) -> Self {
+        Self::of(Arc::clone(&held.delivery), held.lease(), run)
+    }
+
+    /// One that no group has, and so no lease.
+    pub(crate) fn of_event(delivery: Delivery, run: Arc<Run>) -> Self {
+        Self::of(Arc::new(delivery), Lease::default(), run)
+    }
+
+    fn of(delivery: Arc<Delivery>, lease: Lease, run: Arc<Run>) -> Self {
         let inner = Inner {
-            delivery: Arc::clone(&held.delivery),
-            lease: held.lease(),
+            delivery,
+            lease,
             run,
             progress: AtomicU8::new(WAITING),
             remembered_for: OnceLock::new(),

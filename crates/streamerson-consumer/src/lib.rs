@@ -30,6 +30,7 @@
 
 mod answer;
 mod batch;
+mod broadcast;
 mod consumer;
 mod deduplicate;
 mod error;
@@ -39,6 +40,7 @@ mod function;
 mod handler;
 mod handler_error;
 mod incoming;
+mod membership;
 mod outcome;
 mod problem;
 pub mod rejection;

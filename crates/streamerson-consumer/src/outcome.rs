@@ -55,13 +55,13 @@ fn pause(incoming: &Incoming, error: &HandlerError, retries: &Retries) -> Option
 }
 
 /// The status of a reply that may be an error without one.
-fn status(reply: &Reply) -> StatusCode {
+pub(crate) fn status(reply: &Reply) -> StatusCode {
     let default = if reply.is_error { StatusCode::INTERNAL_SERVER_ERROR } else { StatusCode::OK };
     reply.status.unwrap_or(default)
 }
 
 /// Status codes from 500 on are failures. Those below 200 are no answers, and those above 599 nothing at all.
-fn refuse_failures(reply: Reply) -> Result<Reply, HandlerError> {
+pub(crate) fn refuse_failures(reply: Reply) -> Result<Reply, HandlerError> {
     match status(&reply).as_u16() {
         200..=499 => Ok(reply),
         500..=599 => Err(HandlerError::of_reply(reply)),

@@ -12,9 +12,8 @@ use std::{
 
 use futures_util::FutureExt;
 use streamerson_core::{
-    Name, SharedBroker, Topic,
-    group::{Held, Member, MemberConfig, ShardedMember},
-    shards::Shards,
+    Name, Reply, SharedBroker, Topic,
+    group::{Held, MemberConfig},
 };
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::task::TaskTracker;
@@ -24,6 +23,7 @@ use crate::{
     error::RunError,
     handler_error::HandlerError,
     incoming::{Incoming, Run},
+    membership::Grouped,
     outcome,
     router::Router,
 };
@@ -32,48 +32,6 @@ use crate::{
 const LAST_MOMENT: Duration = Duration::from_secs(1);
 /// The least time that outcomes get to be settled, even if the handlers took all of the drain.
 const SETTLE_MIN: Duration = Duration::from_secs(2);
-
-/// Where messages come from.
-pub(crate) enum Source {
-    Topic(Topic),
-    Shards(Shards),
-}
-
-/// The member of the group, as it takes deliveries from one topic or from shards.
-enum Membership {
-    One(Member),
-    Shards(ShardedMember),
-}
-
-impl Membership {
-    async fn join(broker: SharedBroker, source: Source, group: Name, config: MemberConfig) -> Result<Self, RunError> {
-        Ok(match source {
-            Source::Topic(topic) => Self::One(Member::join(broker, topic, group, config).await?),
-            Source::Shards(shards) => Self::Shards(ShardedMember::join(broker, shards, group, config).await?),
-        })
-    }
-
-    fn name(&self) -> &Name {
-        match self {
-            Self::One(member) => &member.membership().member,
-            Self::Shards(member) => member.name(),
-        }
-    }
-
-    async fn next(&mut self) -> Option<Held> {
-        match self {
-            Self::One(member) => member.next().await,
-            Self::Shards(member) => member.next().await,
-        }
-    }
-
-    async fn leave(self, patience: Duration) -> usize {
-        match self {
-            Self::One(member) => member.leave(patience).await,
-            Self::Shards(member) => member.leave(patience).await,
-        }
-    }
-}
 
 /// What runs a consumer.
 pub(crate) struct Worker {
@@ -84,25 +42,49 @@ pub(crate) struct Worker {
     pub(crate) router: Router,
 }
 
+/// Where messages come from.
+pub(crate) enum Source {
+    /// A group, which has each of them once.
+    Grouped(Grouped),
+    /// The topic's events for everyone.
+    Broadcast(Topic),
+}
+
 impl Worker {
-    /// Handles deliveries until told to stop, and then as far as the drain allows.
+    /// Handles messages until told to stop, and then as far as the drain allows.
     pub(crate) async fn run(self, broker: SharedBroker, shutdown: impl Future<Output = ()>) -> Result<(), RunError> {
         let Self { source, group, member, drain, router } = self;
-        let (concurrency, handlers) = (member.concurrency, router.routes.len());
-        let payload_bytes_max = member.payload_bytes_max;
-        let topic = match &source {
-            Source::Topic(topic) => topic.clone(),
-            Source::Shards(shards) => shards.topic().clone(),
+        let handling = Handling {
+            router,
+            run: Arc::new(Run::new(Arc::clone(&broker), member.payload_bytes_max)),
+            handled: AtomicU64::new(0),
         };
-        let mut member = Membership::join(Arc::clone(&broker), source, group.clone(), member).await?;
+        let running = Running { broker, group, member, drain, handling: Arc::new(handling) };
+        match source {
+            Source::Grouped(grouped) => running.grouped(grouped, shutdown).await,
+            Source::Broadcast(topic) => running.broadcast(topic, shutdown).await,
+        }
+    }
+}
+
+/// A consumer that runs, wherever its messages come from.
+pub(crate) struct Running {
+    pub(crate) broker: SharedBroker,
+    pub(crate) group: Name,
+    pub(crate) member: MemberConfig,
+    pub(crate) drain: Duration,
+    pub(crate) handling: Arc<Handling>,
+}
+
+impl Running {
+    async fn grouped(self, grouped: Grouped, shutdown: impl Future<Output = ()>) -> Result<(), RunError> {
+        let Self { broker, group, member, drain, handling } = self;
+        let (concurrency, handlers) = (member.concurrency, handling.router.routes.len());
+        let topic = grouped.topic().clone();
+        let mut member = grouped.join(broker, group.clone(), member).await?;
         let name = member.name().clone();
         info!(%topic, %group, member = %name, concurrency, handlers, "consumer started");
 
-        let handling = Arc::new(Handling {
-            router,
-            run: Arc::new(Run::new(broker, payload_bytes_max)),
-            handled: AtomicU64::new(0),
-        });
         // Whoever drops this future instead of ending it does not leave handlers behind.
         let _ended = handling.run.over.clone().drop_guard();
         let tasks = TaskTracker::new();
@@ -132,7 +114,7 @@ impl Worker {
 
 impl Run {
     /// Lets handlers end until the deadline, then tells them that their time is over, then drops them.
-    async fn end(&self, tasks: &TaskTracker, deadline: Instant) {
+    pub(crate) async fn end(&self, tasks: &TaskTracker, deadline: Instant) {
         tasks.close();
         self.stopping.cancel();
         if timeout_at(deadline, tasks.wait()).await.is_ok() {
@@ -149,16 +131,29 @@ impl Run {
 }
 
 /// What the tasks of all messages share.
-struct Handling {
-    router: Router,
-    run: Arc<Run>,
-    handled: AtomicU64,
+pub(crate) struct Handling {
+    pub(crate) router: Router,
+    pub(crate) run: Arc<Run>,
+    pub(crate) handled: AtomicU64,
 }
 
 impl Handling {
     /// One delivery, from its handler's first step to its outcome.
     async fn handle(self: Arc<Self>, held: Held) {
         let incoming = Incoming::new(&held, Arc::clone(&self.run));
+        let settled =
+            self.come_to(&incoming).await.and_then(|result| outcome::settled(&incoming, result, &self.router.retries));
+        match settled {
+            Some(settled) => {
+                self.handled.fetch_add(1, Ordering::Relaxed);
+                held.settle(settled).await;
+            }
+            None => held.hand_back(),
+        }
+    }
+
+    /// What the handler comes to; nothing when the consumer stops before it begins, or before it ends and its time is over.
+    pub(crate) async fn come_to(&self, incoming: &Incoming) -> Option<Result<Reply, HandlerError>> {
         // After a panic nothing of the handler is looked at again but what it emitted, and that is discarded.
         let handler = AssertUnwindSafe(self.router.handle(incoming.clone())).catch_unwind();
         let mut handler = pin!(handler);
@@ -167,22 +162,15 @@ impl Handling {
             result = &mut handler => result,
             () = self.run.stopping.cancelled() => {
                 if incoming.give_up() {
-                    return held.hand_back();
+                    return None;
                 }
                 tokio::select! {
                     biased;
                     result = &mut handler => result,
-                    () = self.run.over.cancelled() => return held.hand_back(),
+                    () = self.run.over.cancelled() => return None,
                 }
             }
         };
-        let result = result.unwrap_or_else(|panic| Err(HandlerError::panicked(&*panic)));
-        match outcome::settled(&incoming, result, &self.router.retries) {
-            Some(settled) => {
-                self.handled.fetch_add(1, Ordering::Relaxed);
-                held.settle(settled).await;
-            }
-            None => held.hand_back(),
-        }
+        Some(result.unwrap_or_else(|panic| Err(HandlerError::panicked(&*panic))))
     }
 }

@@ -42,11 +42,13 @@ pub use self::{
 use crate::{
     entry::{Entry, EntryId},
     keys::{MarkKey, OwnerKey, RegistryKey, Schedule},
-    message::UnixMillis,
+    message::{Message, UnixMillis},
     name::{Name, ScheduleId},
+    produce,
     publisher::Publisher,
     subscription::{Cursor, Subscription},
     topic::StreamKey,
+    wire::Wire,
 };
 
 /// A broker, shared by all that use it.
@@ -227,6 +229,17 @@ impl dyn Broker {
     /// Every entry of a stream, from a cursor on; more streams can be added. Must be called within a Tokio runtime.
     pub fn subscribe(self: &Arc<Self>, key: StreamKey, from: Cursor) -> Subscription {
         Subscription::new(Arc::clone(self)).and(key, from)
+    }
+
+    /// Appends one message to a stream, once, although connections may break meanwhile. For many, a
+    /// [`publisher`](#method.publisher) does so in batches.
+    ///
+    /// # Errors
+    ///
+    /// [`BrokerError`] when the broker did not take it, at once while it is known to be away.
+    pub async fn publish(&self, key: StreamKey, message: &Message) -> Result<EntryId, BrokerError> {
+        let append = produce::append_of(Wire::default(), key, message)?;
+        Ok(produce::append_once(self, &message.id, append).await?.entry)
     }
 
     /// A sink of messages for a stream. Must be called within a Tokio runtime.

@@ -35,6 +35,12 @@ pub struct Delivery {
 }
 
 impl Delivery {
+    /// A message that came another way than through a group: an event for everyone, say.
+    #[must_use]
+    pub fn ungrouped(message: Message, topic: Topic, membership: Arc<Membership>, entry: EntryId) -> Self {
+        Self { message, topic, membership, entry, count: 1, failures: 0, epoch: None }
+    }
+
     /// The failures that a message from the schedule says it had.
     pub(super) fn failures_of(message: &Message) -> u32 {
         message.headers.get(Headers::ATTEMPT).and_then(|attempts| attempts.parse().ok()).unwrap_or(0)

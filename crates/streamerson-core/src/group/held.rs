@@ -155,7 +155,14 @@ impl Drop for Held {
     }
 }
 
-/// The lease of one delivery, and what is heard meanwhile.
+impl Default for Lease {
+    fn default() -> Self {
+        Self(Arc::new(HeldState::new(Fields::default(), Instant::now())))
+    }
+}
+
+/// The lease of one delivery, and what is heard meanwhile. The default one is that of a message that nobody else can
+/// have: it is never lost.
 #[derive(Debug, Clone)]
 pub struct Lease(Arc<HeldState>);
 
