@@ -1,7 +1,7 @@
 //! The command line: what every command takes, and the list of commands.
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use streamerson::core::{EventType, InvalidName};
+use streamerson::core::{EventType, InvalidName, Topic, wire::WireFormat};
 
 use crate::{
     completions::Completions, dead::Dead, demo::Demo, echo::Echo, emit::Emit, gateway::Gateway, groups::Groups,
@@ -30,7 +30,7 @@ const EXAMPLES: &str = r#"Examples:
   streamerson dead list orders                     what failed for good
   streamerson gateway --config gateway.toml        HTTP in front of it
 
-A topic is NAME, NAMESPACE:NAME or NAMESPACE:NAME#SHARD.
+A topic is NAME, NAMESPACE:NAME or NAMESPACE:NAME#SHARD; --wire js speaks the format of the TypeScript package.
 Exit status: 0 done, 1 failed, 2 misused."#;
 
 /// What every command takes.
@@ -107,6 +107,44 @@ impl Command {
             | Self::Dead(_)
             | Self::Completions(_) => "warn",
         }
+    }
+}
+
+/// A topic, and what its entries look like.
+#[derive(Debug, Args)]
+pub(crate) struct TopicArgs {
+    /// Which topic: NAME, NAMESPACE:NAME or NAMESPACE:NAME#SHARD
+    topic: Topic,
+
+    #[command(flatten)]
+    wire: WireArgs,
+}
+
+/// What a topic's entries look like.
+#[derive(Debug, Args)]
+pub(crate) struct WireArgs {
+    /// The format that the topic speaks: v1, or js, that of the TypeScript package @streamerson/core
+    #[arg(long, value_name = "FORMAT", default_value_t)]
+    wire: WireFormat,
+}
+
+impl TopicArgs {
+    pub(crate) fn topic(&self) -> Topic {
+        self.wire.of(&self.topic)
+    }
+}
+
+impl WireArgs {
+    pub(crate) fn of(&self, topic: &Topic) -> Topic {
+        topic.with_wire(self.wire)
+    }
+}
+
+/// A topic as it is named on the command line.
+pub(crate) fn named(topic: &Topic) -> String {
+    match topic.wire() {
+        WireFormat::Js => format!("{topic} --wire js"),
+        _ => topic.to_string(),
     }
 }
 

@@ -9,9 +9,14 @@ use std::{
 use clap::Args;
 use http::StatusCode;
 use streamerson::consumer::{Consumer, Incoming, State};
-use streamerson::core::{Headers, Name, Reply, Topic};
+use streamerson::core::{Headers, Name, Reply};
 
-use crate::{args::Common, broker, duration, failure::Failure, stop::Stop};
+use crate::{
+    args::{Common, TopicArgs},
+    broker, duration,
+    failure::Failure,
+    stop::Stop,
+};
 
 /// How long one read waits, and so how long stopping may take at least. Short, because a person waits for it.
 const BLOCK: Duration = Duration::from_millis(500);
@@ -23,8 +28,8 @@ const BLOCK: Duration = Duration::from_millis(500);
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Echo {
-    /// Which topic: NAME, NAMESPACE:NAME or NAMESPACE:NAME#SHARD
-    topic: Topic,
+    #[command(flatten)]
+    topic: TopicArgs,
 
     /// The group to join; every group gets every message
     #[arg(long, value_name = "NAME", default_value = "echo")]
@@ -52,12 +57,14 @@ Examples:
   streamerson echo orders
   streamerson echo orders --delay 200ms --concurrency 4    a slow worker, to see a backlog grow
   streamerson echo shop:orders --group audit
+  streamerson echo orders --wire js                        for callers that use the TypeScript package
 
 Replies have the content type of their requests; an empty one is answered with 204.";
 
 impl Echo {
     pub(crate) async fn run(self, common: &Common) -> Result<(), Failure> {
         let Self { topic, group, concurrency, delay, lease, drain } = self;
+        let topic = topic.topic();
         let stop = Stop::listen()?;
         let broker = broker::connect(common).await?;
         _ = writeln!(io::stderr(), "echoing {topic} as a member of the group {group}; Ctrl-C ends it");

@@ -2,10 +2,10 @@
 
 use clap::Args;
 use serde::Serialize;
-use streamerson::core::{Client, EntryId, EventType, Message, Topic};
+use streamerson::core::{Client, EntryId, EventType, Message};
 
 use crate::{
-    args::{self, Common},
+    args::{self, Common, TopicArgs},
     broker,
     failure::Failure,
     output::{Format, Output},
@@ -18,8 +18,8 @@ use crate::{
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Emit {
-    /// Where to: NAME, NAMESPACE:NAME or NAMESPACE:NAME#SHARD
-    topic: Topic,
+    #[command(flatten)]
+    topic: TopicArgs,
 
     /// The event type, which picks the handler
     #[arg(value_parser = args::event)]
@@ -45,9 +45,10 @@ struct Report<'a> {
 impl Emit {
     pub(crate) async fn run(self, common: &Common) -> Result<(), Failure> {
         let Self { topic, event, payload } = self;
+        let topic = topic.topic();
         let (headers, payload) = payload.read()?;
         let client = Client::new(broker::connect(common).await?);
-        let mut message = Message::new(event.clone(), payload);
+        let mut message = Message::new(event.clone(), payload).with_id(topic.new_message_id());
         message.headers = headers;
         let emitted = client
             .emit(&topic, message)

@@ -15,7 +15,7 @@ use streamerson::core::{
 };
 
 use crate::{
-    args::Common,
+    args::{self, Common, TopicArgs},
     broker,
     failure::Failure,
     human,
@@ -33,8 +33,8 @@ const AT_ONCE: usize = 64;
 #[derive(Debug, Args)]
 #[command(after_help = HELP)]
 pub(crate) struct Pending {
-    /// Which topic: NAME, NAMESPACE:NAME or NAMESPACE:NAME#SHARD
-    topic: Topic,
+    #[command(flatten)]
+    topic: TopicArgs,
 
     /// Which group
     group: Name,
@@ -79,6 +79,7 @@ enum State {
 impl Pending {
     pub(crate) async fn run(self, common: &Common) -> Result<(), Failure> {
         let Self { topic, group, member, count } = self;
+        let topic = topic.topic();
         let broker = broker::connect(common).await?;
         let key = topic.inbound();
         let count = count.get() as usize;
@@ -105,7 +106,7 @@ impl Pending {
 
 fn cannot_list(topic: &Topic, error: BrokerError) -> Failure {
     let hint = matches!(error, BrokerError::NoGroup { .. })
-        .then(|| format!("`streamerson groups {topic}` lists the groups that there are"));
+        .then(|| format!("`streamerson groups {}` lists the groups that there are", args::named(topic)));
     let failure = Failure::failed("cannot list what is pending").because(error);
     match hint {
         Some(hint) => failure.hint(hint),

@@ -7,10 +7,10 @@ use std::{
 
 use clap::Args;
 use serde_json::Value;
-use streamerson::core::{Client, EventType, Problem, Reply, Topic, client};
+use streamerson::core::{Client, EventType, Problem, Reply, client};
 
 use crate::{
-    args::{self, Common},
+    args::{self, Common, TopicArgs},
     broker, duration,
     failure::Failure,
     output::{Format, Output},
@@ -27,8 +27,8 @@ const CLOSE_MAX: Duration = Duration::from_secs(1);
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Request {
-    /// Where to: NAME, NAMESPACE:NAME or NAMESPACE:NAME#SHARD
-    topic: Topic,
+    #[command(flatten)]
+    topic: TopicArgs,
 
     /// The event type, which picks the handler
     #[arg(value_parser = args::event)]
@@ -53,9 +53,11 @@ The payload is printed as it came; --json puts it on one line, as the JSON value
 impl Request {
     pub(crate) async fn run(self, common: &Common) -> Result<(), Failure> {
         let Self { topic, event, payload, timeout } = self;
+        let topic = topic.topic();
         let (headers, payload) = payload.read()?;
         let client = Client::new(broker::connect(common).await?);
-        let mut request = client::Request::new(event.clone(), payload).with_timeout(timeout);
+        let mut request = client::Request::new(event.clone(), payload).with_id(topic.new_message_id());
+        request.timeout = Some(timeout);
         request.headers = headers;
         let reply = client.request(&topic, request).await;
         // The inbox goes now, rather than by itself in some minutes. Only politeness: the answer is there.

@@ -21,7 +21,7 @@ const AT_ONCE: usize = 16;
 
 /// List the topics of a broker, with what waits in them.
 ///
-/// The broker walks all its keys for this, in small steps. Streams that speak the original's format are not found.
+/// The broker walks all its keys for this, in small steps.
 #[derive(Debug, Args)]
 #[command(after_help = HELP)]
 pub(crate) struct Topics {}
@@ -30,13 +30,14 @@ const HELP: &str = r#"Examples:
   streamerson topics
   streamerson topics --json | jq -r 'select(.dead > 0).topic'
 
+WIRE is the format that the topic speaks: for js, the other commands need --wire js.
 IN, OUT and DEAD are the entries of the topic's streams; the other columns are about IN:
   GROUPS   the groups that read it
   PENDING  entries delivered to some member and not finished, of all groups
   LAG      entries that the slowest group was not given yet; ? where the broker cannot tell
   OLDEST   the age of the oldest entry
 
-As JSON: {"topic","in","out","dead","groups","pending","lag","oldest_ms"}; what is unknown, or does not exist, is null.
+As JSON: {"topic","in","out","dead","groups","pending","lag","oldest_ms","wire"}; what is unknown, or does not exist, is null.
 A user of the broker needs the permissions +scan, +xinfo|stream and +xinfo|groups."#;
 
 /// What is known of a topic.
@@ -50,6 +51,7 @@ struct Row {
     pending: u64,
     lag: Option<u64>,
     oldest_ms: Option<u64>,
+    wire: &'static str,
 }
 
 impl Topics {
@@ -113,6 +115,7 @@ impl Row {
             groups: groups.len(),
             pending: groups.iter().map(|group| group.pending).sum(),
             lag: slowest(&groups),
+            wire: topic.wire().as_str(),
             oldest_ms: first.map(|first| human::millis(human::since(first, broker.now()))),
         })
     }
@@ -124,8 +127,8 @@ fn slowest(groups: &[GroupInfo]) -> Option<u64> {
     lags?.into_iter().max()
 }
 
-fn table(rows: &[Row]) -> Table<8> {
-    let mut table = Table::new(["TOPIC", "IN", "OUT", "DEAD", "GROUPS", "PENDING", "LAG", "OLDEST"]);
+fn table(rows: &[Row]) -> Table<9> {
+    let mut table = Table::new(["TOPIC", "WIRE", "IN", "OUT", "DEAD", "GROUPS", "PENDING", "LAG", "OLDEST"]);
     for row in rows {
         let lag = match row.lag {
             Some(lag) => Cell::count(lag),
@@ -135,6 +138,7 @@ fn table(rows: &[Row]) -> Table<8> {
         let age = |ms| Cell::text(human::age(Duration::from_millis(ms)));
         table.row([
             Cell::text(&row.topic).bold(),
+            Cell::text(row.wire),
             Cell::count(row.r#in),
             Cell::count(row.out),
             Cell::count(row.dead).red_if(row.dead > 0),

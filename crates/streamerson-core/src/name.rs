@@ -226,6 +226,15 @@ impl MessageId {
         Self(unique_text())
     }
 
+    /// An id that nothing else has or will have: a ULID as the UUID of version 7 with the same time.
+    pub(crate) fn unique_uuid() -> Self {
+        const VERSION: u128 = 0xf << 76;
+        const VARIANT: u128 = 0x3 << 62;
+        let bits = ulid::Ulid::generate().0 & !VERSION & !VARIANT | 7 << 76 | 2 << 62;
+        let hex = format!("{bits:032x}");
+        Self(format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]).into())
+    }
+
     /// The id of the `index`th message that came of the message with this id.
     ///
     /// The same parent and index give the same id, so a message that is emitted again by a redelivery can be told

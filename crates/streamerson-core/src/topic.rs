@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 use bytestring::ByteString;
 
 use crate::{
-    name::{InvalidName, Name},
+    name::{InvalidName, MessageId, Name},
     wire::{JS_ENTRIES_MAX, WireFormat},
 };
 
@@ -74,6 +74,13 @@ impl Topic {
     #[must_use]
     pub fn wire(&self) -> WireFormat {
         self.wire
+    }
+
+    /// A new id for a message of this topic: a ULID, or a UUID where it speaks the original's format, as there. Any other
+    /// [`MessageId`] will do as well.
+    #[must_use]
+    pub fn new_message_id(&self) -> MessageId {
+        if self.is_js() { MessageId::unique_uuid() } else { MessageId::unique() }
     }
 
     /// Whether it speaks the original's format.

@@ -60,8 +60,40 @@ impl Gateway {
     /// When [`Call::TOPIC`] is no topic or [`Call::EVENT`] no event type.
     #[track_caller]
     pub fn call<C: Call + DeserializeOwned>(&self) -> Route<Calls<C>> {
-        let topic = valid(Topic::new(C::TOPIC));
-        Route::new(self.client.clone(), topic, event_type(C::EVENT))
+        self.call_on(&valid(Topic::new(C::TOPIC)))
+    }
+
+    /// A route for the requests of a contract on this topic, and not on the one that the contract names; otherwise as
+    /// [`Gateway::call`]. For a contract that several topics speak: one in the original's format beside one in ours, say.
+    ///
+    /// ```
+    /// # use axum::{Router, routing::post};
+    /// # use streamerson_core::{Call, Topic, broker::memory::Memory, client::Client, wire::WireFormat};
+    /// # use streamerson_gateway::Gateway;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), streamerson_core::InvalidName> {
+    /// # let gateway = Gateway::new(Client::new(Memory::new()));
+    /// # #[derive(serde::Deserialize)]
+    /// # struct Greet {}
+    /// # impl Call for Greet {
+    /// #     const TOPIC: &'static str = "greetings";
+    /// #     const EVENT: &'static str = "greet";
+    /// #     type Reply = String;
+    /// # }
+    /// let theirs = Topic::new(Greet::TOPIC)?.with_wire(WireFormat::Js);
+    /// let app: Router = Router::new()
+    ///     .route("/greet", post(gateway.call::<Greet>()))
+    ///     .route("/old/greet", post(gateway.call_on::<Greet>(&theirs)));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// When [`Call::EVENT`] is no event type.
+    #[track_caller]
+    pub fn call_on<C: Call + DeserializeOwned>(&self, topic: &Topic) -> Route<Calls<C>> {
+        Route::new(self.client.clone(), topic.clone(), event_type(C::EVENT))
     }
 
     /// A route that sends each request to a topic and answers with the reply.

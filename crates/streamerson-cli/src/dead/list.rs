@@ -5,14 +5,14 @@ use std::num::NonZeroUsize;
 use clap::Args;
 use serde::Serialize;
 use streamerson::core::{
-    BrokerError, Entry, EntryId, Message, SharedBroker, StreamKey, Topic, UnixMillis, Wire,
+    BrokerError, Entry, EntryId, Message, SharedBroker, StreamKey, UnixMillis, Wire,
     broker::Range,
     dead_letter::{DeadLetter, Reason},
 };
 
 use super::reason;
 use crate::{
-    args::Common,
+    args::{Common, TopicArgs},
     broker,
     failure::Failure,
     human,
@@ -31,8 +31,8 @@ const ERROR_CHARS_MAX: usize = 80;
 #[derive(Debug, Args)]
 #[command(after_help = HELP)]
 pub(super) struct List {
-    /// Which topic: NAME, NAMESPACE:NAME or NAMESPACE:NAME#SHARD
-    topic: Topic,
+    #[command(flatten)]
+    topic: TopicArgs,
 
     /// At most so many
     #[arg(long, value_name = "N", default_value = "20")]
@@ -64,7 +64,7 @@ struct Row {
 impl List {
     pub(super) async fn run(self, common: &Common) -> Result<(), Failure> {
         let broker = broker::connect(common).await?;
-        let key = self.topic.dead();
+        let key = self.topic.topic().dead();
         let failed = |error| Failure::failed(format!("cannot read {key}")).because(error);
         let rows = self.find(&broker, &key).await.map_err(failed)?;
         let mut output = Output::new(common);

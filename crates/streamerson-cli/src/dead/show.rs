@@ -1,10 +1,10 @@
 //! `streamerson dead show`: all that is known of some dead letters.
 
 use clap::Args;
-use streamerson::core::{Entry, EntryId, Headers, Topic, UnixMillis, Wire, broker::Range, dead_letter::DeadLetter};
+use streamerson::core::{Entry, EntryId, Headers, UnixMillis, Wire, broker::Range, dead_letter::DeadLetter};
 
 use crate::{
-    args::Common,
+    args::{self, Common, TopicArgs},
     broker,
     failure::Failure,
     human,
@@ -17,8 +17,8 @@ use crate::{
 #[derive(Debug, Args)]
 #[command(after_help = HELP)]
 pub(super) struct Show {
-    /// Which topic: NAME, NAMESPACE:NAME or NAMESPACE:NAME#SHARD
-    topic: Topic,
+    #[command(flatten)]
+    topic: TopicArgs,
 
     /// The entries, as `streamerson dead list` names them
     #[arg(required = true, value_name = "ID")]
@@ -35,7 +35,8 @@ Ids that are not there are told on the standard error, and the exit status is 1.
 impl Show {
     pub(super) async fn run(self, common: &Common) -> Result<(), Failure> {
         let broker = broker::connect(common).await?;
-        let key = self.topic.dead();
+        let topic = self.topic.topic();
+        let key = topic.dead();
         let mut output = Output::new(common);
         let mut missing = Vec::new();
         let mut is_first = true;
@@ -64,7 +65,7 @@ impl Show {
             return Ok(());
         }
         Err(Failure::failed(format!("{key} has no {}", missing.join(", ")))
-            .hint(format!("`streamerson dead list {}` names those that it has", self.topic)))
+            .hint(format!("`streamerson dead list {}` names those that it has", args::named(&topic))))
     }
 }
 

@@ -7,7 +7,7 @@ use streamerson::core::{Name, Topic};
 
 use super::{count, no_stream};
 use crate::{
-    args::Common,
+    args::{self, Common, TopicArgs},
     broker,
     failure::Failure,
     human,
@@ -21,8 +21,8 @@ use crate::{
 #[derive(Debug, Args)]
 #[command(after_help = HELP)]
 pub(crate) struct Drop {
-    /// Which topic: NAME, NAMESPACE:NAME or NAMESPACE:NAME#SHARD
-    topic: Topic,
+    #[command(flatten)]
+    topic: TopicArgs,
 
     /// Which group
     group: Name,
@@ -50,6 +50,7 @@ struct Report<'a> {
 impl Drop {
     pub(super) async fn run(self, common: &Common) -> Result<(), Failure> {
         let Self { topic, group, force } = self;
+        let topic = topic.topic();
         let broker = broker::connect(common).await?;
         let failed = |error| Failure::failed(format!("cannot drop the group {group} of {topic}")).because(error);
         let key = topic.inbound();
@@ -63,8 +64,9 @@ impl Drop {
         if info.pending > 0 && !force {
             let pending = human::counted(info.pending, "pending entry", "pending entries");
             let message = format!("the group {group} of {topic} has {pending}, which nobody would finish");
+            let named = args::named(&topic);
             return Err(Failure::failed(message).hint(format!(
-                "`streamerson pending {topic} {group}` shows what is pending, and --force drops it too"
+                "`streamerson pending {named} {group}` shows what is pending, and --force drops it too"
             )));
         }
         let (live, _) = count(&broker.members(&key, &group).await.map_err(failed)?);
@@ -95,5 +97,5 @@ impl Drop {
 
 fn no_group(topic: &Topic, group: &Name) -> Failure {
     Failure::failed(format!("{topic} has no group {group}"))
-        .hint(format!("`streamerson groups {topic}` lists those that it has"))
+        .hint(format!("`streamerson groups {}` lists those that it has", args::named(topic)))
 }

@@ -14,7 +14,7 @@ use streamerson::core::{
 
 use self::drop::Drop;
 use crate::{
-    args::Common,
+    args::{Common, WireArgs},
     broker,
     failure::Failure,
     human,
@@ -37,6 +37,9 @@ pub(crate) struct Groups {
     /// Which topic: NAME, NAMESPACE:NAME or NAMESPACE:NAME#SHARD
     #[arg(required = true)]
     topic: Option<Topic>,
+
+    #[command(flatten)]
+    wire: WireArgs,
 
     #[command(subcommand)]
     action: Option<Action>,
@@ -78,7 +81,7 @@ impl Groups {
     pub(crate) async fn run(self, common: &Common) -> Result<(), Failure> {
         match (self.action, self.topic) {
             (Some(Action::Drop(drop)), _) => drop.run(common).await,
-            (None, Some(topic)) => list(&topic, common).await,
+            (None, Some(topic)) => list(&self.wire.of(&topic), common).await,
             (None, None) => Err(Failure::misused("name a topic")),
         }
     }

@@ -9,11 +9,11 @@ use std::{
 
 use clap::{Args, ValueEnum};
 use futures_util::StreamExt;
-use streamerson::core::{BrokerError, StreamKey, Topic, subscription::Received};
+use streamerson::core::{BrokerError, StreamKey, subscription::Received};
 
 use self::place::Place;
 use crate::{
-    args::Common,
+    args::{Common, TopicArgs},
     broker,
     failure::Failure,
     line::Line,
@@ -31,8 +31,8 @@ const CHUNK: usize = 256;
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Tail {
-    /// Which topic: NAME, NAMESPACE:NAME or NAMESPACE:NAME#SHARD
-    topic: Topic,
+    #[command(flatten)]
+    topic: TopicArgs,
 
     /// Where to start: start, end, the id of an entry, or how long ago as in 15m
     #[arg(long, value_name = "WHERE", default_value = "end")]
@@ -52,6 +52,7 @@ const EXAMPLES: &str = r#"Examples:
   streamerson tail orders --from 15m | jq -c .payload
   streamerson tail orders --from 1700000000000-0 --count 1
   streamerson tail orders --stream dead --from start
+  streamerson tail orders --wire js --stream out    replies and events, as the TypeScript package has them
 
 Each line of JSON is an entry:
   {"entry","event","id","inbox","deadline","headers","payload"}
@@ -64,7 +65,7 @@ A gap, where entries may be missing, is told on the standard error."#;
 enum Stream {
     /// Requests and events for the workers.
     In,
-    /// Events for everyone.
+    /// Events for everyone; with --wire js the replies too.
     Out,
     /// Dead letters.
     Dead,
@@ -73,10 +74,11 @@ enum Stream {
 impl Tail {
     pub(crate) async fn run(self, common: &Common) -> Result<(), Failure> {
         let stop = Stop::listen()?;
+        let topic = self.topic.topic();
         let key = match self.stream {
-            Stream::In => self.topic.inbound(),
-            Stream::Out => self.topic.outbound(),
-            Stream::Dead => self.topic.dead(),
+            Stream::In => topic.inbound(),
+            Stream::Out => topic.outbound(),
+            Stream::Dead => topic.dead(),
         };
         let mut output = Output::new(common);
         tokio::select! {

@@ -170,11 +170,19 @@ impl Client {
         C: Call + Serialize,
         C::Reply: DeserializeOwned,
     {
-        let topic = Topic::new(C::TOPIC)?;
+        self.call_on(&Topic::new(C::TOPIC)?, call).await
+    }
+
+    async fn call_on<C>(&self, topic: &Topic, call: C) -> Result<C::Reply, CallError>
+    where
+        C: Call + Serialize,
+        C::Reply: DeserializeOwned,
+    {
         let payload = to_json(&call)?;
         drop(call);
         let event = crate::name::EventType::for_user(C::EVENT)?;
-        let reply = self.request(&topic, Request::new(event, payload)).await?;
+        let request = Request::new(event, payload).with_id(topic.new_message_id());
+        let reply = self.request(topic, request).await?;
         let failed = reply.is_error || reply.status_or_ok().as_u16() >= 400;
         if failed {
             return Err(CallError::Failed(Box::new(reply.problem())));

@@ -107,8 +107,9 @@ impl Inboxes {
         let Some(last) = entries.last().map(|entry| entry.id) else { return };
         let replies = entries.len();
         for entry in entries {
-            match self.wire.decode_for(&channel.topic, &entry.fields) {
-                // A shared inbox holds the replies to all clients, and what else others write there.
+            match self.wire.decode_reply_for(&channel.topic, &entry.fields) {
+                // A shared inbox holds the replies to all clients, and what else others write there. What nobody here
+                // waits for is dropped.
                 Ok(message) if channel.is_shared() && !message.event.is_reply() => {}
                 Ok(message) => {
                     let id = message.id.clone();

@@ -6,6 +6,9 @@
 //! A reply has the type `resp`. What the format has no place for goes into the headers, which the original's programs
 //! read and make nothing of: a reply's `status`, a request's deadline as `deadline`. That a reply is an error is told
 //! by its content type. The header `source` is the source id.
+//!
+//! The original's `Writable` calls everything `resp`, events and requests too. So `resp` is an event type like any other,
+//! and a reply is whatever comes in the stream of replies under the id of a request, as it is for the original's client.
 
 use bytes::Bytes;
 use bytestring::ByteString;
@@ -33,6 +36,8 @@ const TEXT: &[u8] = b"text";
 /// The header that holds the deadline.
 const DEADLINE: &str = "deadline";
 const TEXT_TYPE: &str = "text/plain";
+/// JSON that nests deeper is sent as text. The original parses any depth, and ends where it writes some thousands again.
+const JSON_DEPTH_MAX: usize = 128;
 
 /// Whether these are fields of this format.
 pub(super) fn is_js(fields: &Fields) -> bool {
@@ -72,18 +77,39 @@ pub(super) fn encode(message: &Message, topic: &Topic, payload_bytes_max: usize)
     ]))
 }
 
-/// The message, and the key where its reply is wanted, empty for none. That key is of this format, and may be of any
-/// topic.
-pub(super) fn decode(fields: &Fields, payload_bytes_max: usize) -> Result<(Message, ByteString), Malformed> {
+/// The message, if its reply can go where it is wanted: to the stream of this topic, or where none is given, of any.
+pub(super) fn decode(fields: &Fields, topic: Option<&Topic>, payload_bytes_max: usize) -> Result<Message, Malformed> {
+    let (mut message, reply_key) = read(fields, payload_bytes_max)?;
+    let is_own = reply_key.is_empty()
+        || match topic {
+            Some(topic) => topic.is_js() && reply_key == topic.outbound().as_str(),
+            None => is_reply_key(&reply_key),
+        };
+    if !is_own {
+        // What replies say of themselves is where their writer reads, and nobody answers them there.
+        if message.event.as_str() != REPLY {
+            return Err(Malformed::ReplyKey);
+        }
+        message.inbox = None;
+    }
+    Ok(message)
+}
+
+/// What comes in the stream of replies, as the reply that it is to whoever waits for its id.
+pub(super) fn decode_reply(fields: &Fields, payload_bytes_max: usize) -> Result<Message, Malformed> {
+    let (message, _) = read(fields, payload_bytes_max)?;
+    let event = if is_problem(&message.headers) { EventType::ERROR } else { EventType::REPLY };
+    Ok(Message { event, inbox: None, deadline: None, ..message })
+}
+
+/// The message, and the key where its reply is wanted, empty for none.
+fn read(fields: &Fields, payload_bytes_max: usize) -> Result<(Message, ByteString), Malformed> {
     let mut pairs = fields.iter();
     let mut pair = || pairs.next().ok_or(Malformed::NoLine);
     let ((id, event), (reply_key, headers), (protocol, source), (_, payload)) = (pair()?, pair()?, pair()?, pair()?);
     within(Part::Payload, payload.len(), payload_bytes_max)?;
     within(Part::Headers, source.len(), HEADERS_BYTES_MAX)?;
     let reply_key = text("reply key", reply_key)?;
-    if !reply_key.is_empty() && !is_reply_key(&reply_key) {
-        return Err(Malformed::ReplyKey);
-    }
     let mut headers = if headers == NO_HEADERS { Headers::new() } else { decode_headers(headers)? };
     match &protocol[..] {
         JSON => {}
@@ -97,13 +123,8 @@ pub(super) fn decode(fields: &Fields, payload_bytes_max: usize) -> Result<(Messa
     if !source.is_empty() {
         headers.set(Headers::SOURCE, &*source);
     }
-    let event = match text("event type", event)? {
-        reply if reply == REPLY && is_problem(&headers) => EventType::ERROR,
-        reply if reply == REPLY => EventType::REPLY,
-        event => EventType::new(event)?,
-    };
     let message = Message {
-        event,
+        event: EventType::new(text("event type", event)?)?,
         id: MessageId::new(text("message id", id)?)?,
         inbox: (!reply_key.is_empty()).then_some(Name::SHARED_INBOX),
         deadline,
@@ -126,6 +147,26 @@ fn is_reply_key(key: &ByteString) -> bool {
 fn is_json(headers: &Headers, payload: &[u8]) -> bool {
     headers.get(Headers::CONTENT_TYPE).is_none_or(is_json_type)
         && str::from_utf8(payload).is_ok_and(|text| serde_json::from_str::<IgnoredAny>(text).is_ok())
+        && depth(payload) <= JSON_DEPTH_MAX
+}
+
+/// How deep arrays and objects nest in what is JSON.
+fn depth(json: &[u8]) -> usize {
+    let (mut depth, mut deepest, mut in_string, mut escaped) = (0_usize, 0, false, false);
+    for byte in json {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            b'"' => in_string = !in_string,
+            b'[' | b'{' if !in_string => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
 }
 
 fn is_problem(headers: &Headers) -> bool {

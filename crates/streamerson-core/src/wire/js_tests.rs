@@ -27,6 +27,10 @@ fn decode(fields: &Fields) -> Result<Message, Malformed> {
     Wire::default().decode_for(&topic(), fields)
 }
 
+fn decode_reply(fields: &Fields) -> Message {
+    Wire::default().decode_reply_for(&topic(), fields).unwrap()
+}
+
 const OWN: &str = "default::orders::PRODUCER_OUTGOING";
 
 #[test]
@@ -48,14 +52,48 @@ fn a_reply_is_what_the_original_writes_and_an_error_is_known_by_its_type() {
     for reply in [Reply::new("").with_status(StatusCode::CREATED), Problem::new(StatusCode::BAD_GATEWAY).into()] {
         let message = reply.clone().into_message(id.clone());
         let written = Wire::default().encode_for(&topic(), &message).unwrap();
-        assert_eq!(Reply::from_message(decode(&written).unwrap()), Ok(reply));
+        assert_eq!(decode(&written).unwrap().event.as_str(), "resp");
+        assert_eq!(Reply::from_message(decode_reply(&written)), Ok(reply));
+    }
+    // The original's client asks for the id alone.
+    let transferred = fields([("1b4e28ba", "xfer"), ("", "nil"), ("json", ""), ("UnoccupiedField", "[7]")]);
+    assert_eq!(Reply::from_message(decode_reply(&transferred)), Ok(Reply::new("[7]")));
+}
+
+/// The original's `Writable` makes its events and requests so, and notes in replies where it reads.
+#[test]
+fn resp_is_a_type_like_any_other_and_a_reply_wants_none() {
+    let resp = |reply_key| fields([("1b4e28ba", "resp"), (reply_key, "nil"), ("json", ""), ("UnoccupiedField", "[7]")]);
+    let asked = decode(&resp(OWN)).unwrap();
+    assert_eq!((asked.event.as_str(), asked.inbox), ("resp", Some(Name::SHARED_INBOX)));
+    for elsewhere in ["default::orders::CONSUMER_INCOMING", "sessions"] {
+        let replied = decode(&resp(elsewhere)).unwrap();
+        assert_eq!((replied.event.as_str(), replied.inbox), ("resp", None), "{elsewhere}");
+        assert_eq!(Reply::from_message(decode_reply(&resp(elsewhere))), Ok(Reply::new("[7]")));
     }
 }
 
 #[test]
+fn ids_are_uuids_as_they_are_there() {
+    let ids: Vec<_> = (0..3).map(|_| topic().new_message_id()).collect();
+    assert!(ids[0] != ids[1] && ids[1] != ids[2], "{ids:?}");
+    for id in &ids {
+        let lens: Vec<_> = id.split('-').map(str::len).collect();
+        assert_eq!(lens, [8, 4, 4, 4, 12], "{id}");
+        assert!(id.bytes().all(|byte| matches!(byte, b'-' | b'0'..=b'9' | b'a'..=b'f')), "{id}");
+        assert!(id[14..].starts_with('7') && id[19..].starts_with(['8', '9', 'a', 'b']), "{id}");
+    }
+    assert_eq!(Topic::new("orders").unwrap().new_message_id().len(), 26);
+}
+
+#[test]
 fn nothing_is_said_to_be_json_that_the_original_cannot_parse() {
+    let nested = |depth: usize| ["[\"[\\\"{\",".repeat(depth - 1), "[]".into(), "]".repeat(depth - 1)].concat();
+    let (deep, too_deep) = (nested(JSON_DEPTH_MAX), nested(JSON_DEPTH_MAX + 1));
     for (payload, protocol) in [
-        (&b""[..], "text"),
+        (deep.as_bytes(), "json"),
+        (too_deep.as_bytes(), "text"),
+        (b"", "text"),
         (b"{", "text"),
         (b"\"\xff\"", "text"),
         (b"{} x", "text"),

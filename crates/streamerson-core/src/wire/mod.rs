@@ -181,12 +181,19 @@ impl Wire {
     /// [`Malformed`] when the fields are not a message, or the reply is wanted where this topic has none.
     pub fn decode_for(&self, topic: &Topic, fields: &Fields) -> Result<Message, Malformed> {
         if js::is_js(fields) {
-            let (message, reply_key) = js::decode(fields, self.payload_bytes_max)?;
-            let is_own = reply_key.is_empty() || (topic.is_js() && reply_key == topic.outbound().as_str());
-            return if is_own { Ok(message) } else { Err(Malformed::ReplyKey) };
+            return js::decode(fields, Some(topic), self.payload_bytes_max);
         }
         let message = self.decode(fields)?;
         if topic.is_js() && message.inbox.is_some() { Err(Malformed::ReplyKey) } else { Ok(message) }
+    }
+
+    /// The message that the fields of an entry in a topic's stream of replies carry: where it is a reply, its type is
+    /// [`EventType::REPLY`] or [`EventType::ERROR`].
+    pub(crate) fn decode_reply_for(&self, topic: &Topic, fields: &Fields) -> Result<Message, Malformed> {
+        if topic.is_js() && js::is_js(fields) {
+            return js::decode_reply(fields, self.payload_bytes_max);
+        }
+        self.decode_for(topic, fields)
     }
 
     /// The fields that carry a message in version 1: always all three, in order.
@@ -215,7 +222,7 @@ impl Wire {
     /// [`Malformed`] when the fields are not a message.
     pub fn decode(&self, fields: &Fields) -> Result<Message, Malformed> {
         if js::is_js(fields) {
-            return js::decode(fields, self.payload_bytes_max).map(|(message, _)| message);
+            return js::decode(fields, None, self.payload_bytes_max);
         }
         let (mut line, mut headers, mut payload) = (None, None, None);
         for (name, value) in fields {

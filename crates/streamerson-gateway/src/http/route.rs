@@ -245,7 +245,7 @@ impl Settings {
             Some(idempotency) => idempotency.message_id(request.headers(), &self.topic, &self.event)?,
             None => None,
         };
-        Ok(of_key.map_or_else(|| (MessageId::unique(), false), |id| (id, true)))
+        Ok(of_key.map_or_else(|| (self.topic.new_message_id(), false), |id| (id, true)))
     }
 
     /// When a request that begins now must have ended.

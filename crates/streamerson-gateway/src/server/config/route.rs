@@ -68,12 +68,35 @@ pub(super) struct PlacedRoute {
     /// Where the topic is named.
     pub(super) topic_span: Range<usize>,
     path_span: Range<usize>,
+    mode_span: Option<Range<usize>>,
+    fail_fast_span: Option<Range<usize>>,
+}
+
+impl PlacedRoute {
+    /// A topic in the original's format has no place for some of what a route can ask for.
+    pub(super) fn refuse_what_js_lacks(&self, mistakes: &mut Mistakes<'_>) {
+        let topic = &self.config.topic;
+        if let (Mode::Http { .. }, Some(span)) = (&self.config.mode, &self.mode_span) {
+            let what = format!(
+                "whole requests are no messages of the original, and {topic} has wire = \"js\"; use a topic without it"
+            );
+            mistakes.add(span, "route.mode", what);
+        }
+        if let Some(span) = &self.fail_fast_span {
+            let what = format!(
+                "it cannot be told whether anybody reads {topic}, which has wire = \"js\", since the original's workers need \
+                 no group; leave it out"
+            );
+            mistakes.add(span, "route.fail_fast", what);
+        }
+    }
 }
 
 /// One `[[route]]`; `None` when something that matters is missing or wrong.
 pub(super) fn read(mut table: Table<'_>, mistakes: &mut Mistakes<'_>) -> Option<PlacedRoute> {
     let mode_name = table.get(mistakes, "mode", |value| mode_name(text(value)?));
     // Left out, or wrong and noted; what goes with it is then read as for the default.
+    let mode_span = mode_name.as_ref().map(|mode| mode.span.clone());
     let mode_name = mode_name.map_or(ModeName::Request, |mode| mode.value);
     let methods = table.required(mistakes, "method", "\"POST\"", |value| match methods(text(value)?)? {
         Methods::Any if mode_name != ModeName::Http => Err("\"*\" is for mode \"http\"; name one method".to_owned()),
@@ -84,7 +107,7 @@ pub(super) fn read(mut table: Table<'_>, mistakes: &mut Mistakes<'_>) -> Option<
         .required(mistakes, "topic", "\"orders\"", |value| Topic::new(text(value)?).map_err(|error| error.to_string()));
     let event = event(mode_name, &mut table, mistakes);
     let timeout = table.get(mistakes, "timeout", |value| some_duration(text(value)?));
-    let mode = mode(mode_name, &mut table, mistakes);
+    let (mode, fail_fast_span) = mode(mode_name, &mut table, mistakes);
     let forward_headers = table.list(mistakes, "forward_headers", header);
     let body_bytes_max = table.get(mistakes, "body_bytes_max", |value| {
         usize::try_from(count(value)?).map_err(|_| "it is more than this machine can address".to_owned())
@@ -106,7 +129,7 @@ pub(super) fn read(mut table: Table<'_>, mistakes: &mut Mistakes<'_>) -> Option<
         content_types,
         upstream: 0,
     };
-    Some(PlacedRoute { config, topic_span: topic.span, path_span: path.span })
+    Some(PlacedRoute { config, topic_span: topic.span, path_span: path.span, mode_span, fail_fast_span })
 }
 
 fn event(mode: ModeName, table: &mut Table<'_>, mistakes: &mut Mistakes<'_>) -> Option<EventType> {
@@ -121,12 +144,15 @@ fn event(mode: ModeName, table: &mut Table<'_>, mistakes: &mut Mistakes<'_>) -> 
     event.map(|event| event.value)
 }
 
-fn mode(mode: ModeName, table: &mut Table<'_>, mistakes: &mut Mistakes<'_>) -> Mode {
+/// The mode with its settings, and where `fail_fast` is asked for.
+fn mode(mode: ModeName, table: &mut Table<'_>, mistakes: &mut Mistakes<'_>) -> (Mode, Option<Range<usize>>) {
+    let mut fail_fast_span = None;
     let mut of_replies = || {
-        let fail_fast = table.get(mistakes, "fail_fast", flag).is_some_and(|fail_fast| fail_fast.value);
-        (table.list(mistakes, "reply_headers", header), fail_fast)
+        let fail_fast = table.get(mistakes, "fail_fast", flag).filter(|fail_fast| fail_fast.value);
+        fail_fast_span = fail_fast.map(|fail_fast| fail_fast.span);
+        (table.list(mistakes, "reply_headers", header), fail_fast_span.is_some())
     };
-    match mode {
+    let mode = match mode {
         ModeName::Request => {
             let (reply_headers, fail_fast) = of_replies();
             Mode::Request { reply_headers, fail_fast }
@@ -145,7 +171,8 @@ fn mode(mode: ModeName, table: &mut Table<'_>, mistakes: &mut Mistakes<'_>) -> M
             }
             Mode::Emit
         }
-    }
+    };
+    (mode, fail_fast_span)
 }
 
 fn mode_name(name: &str) -> Parsed<ModeName> {

@@ -3,7 +3,7 @@
 use std::{fmt, str::FromStr};
 
 use proptest::prelude::*;
-use streamerson_core::{broker::memory::Memory, client::Client};
+use streamerson_core::{broker::memory::Memory, client::Client, wire::WireFormat};
 use tokio::sync::watch;
 
 use super::*;
@@ -46,10 +46,25 @@ fn complaints(lines: &str) -> String {
 fn the_documented_file_is_read_as_it_is_documented() {
     let documented = include_str!("../../../../../docs/gateway.toml");
     let config = parse(documented).unwrap();
-    assert_eq!((config.routes(), config.brokers().len()), (4, 2));
+    assert_eq!((config.routes(), config.brokers().len()), (5, 2));
     let route = &config.routes[0];
     assert_eq!((route.path.as_str(), route.timeout), ("/orders/{id}", Duration::from_secs(2)));
     assert_eq!(config.upstreams[route.upstream].backlog_max, 100_000);
+    let js: Vec<_> = config.routes.iter().filter(|route| route.topic.wire() == WireFormat::Js).collect();
+    assert_eq!(js.iter().map(|route| route.topic.to_string()).collect::<Vec<_>>(), ["shop:carts"]);
+}
+
+#[test]
+fn a_topic_in_the_originals_format_is_one_on_every_route() {
+    let tables = "[topic.orders]\nwire = \"js\"\n[topic.views]\nwire = \"v1\"\n";
+    let route = |topic: &str| ROUTE.replace("/a", &format!("/{topic}")).replace("orders", topic);
+    let emit = format!("{}mode = \"emit\"\n", route("default:orders"));
+    let config = parse(&format!("{TOP}{tables}{ROUTE}{emit}{}fail_fast = true\n", route("views"))).unwrap();
+    let wires: Vec<_> = config.routes.iter().map(|route| route.topic.wire()).collect();
+    assert_eq!(wires, [WireFormat::Js, WireFormat::Js, WireFormat::V1]);
+    // They need no client of their own.
+    assert_eq!(config.upstreams.len(), 1);
+    assert!(parse(&format!("{TOP}{tables}{ROUTE}fail_fast = false\n")).is_ok());
 }
 
 #[test]
@@ -162,8 +177,16 @@ fn mistakes_name_line_key_and_what_to_do() {
         (complaints("[topic.\"a/b\"]"), "g.toml:3: topic.a/b: \"a/b\" is not a valid name"),
         (complaints("[topic.a]\nbroker = \"ftp://x\""), "g.toml:4: topic.a.broker: no such scheme"),
         (
-            complaints("[topic.a]\nwire = \"js\""),
-            "g.toml:4: topic.a.wire: other wires than our own are not supported yet",
+            complaints("[topic.a]\nwire = \"JS\""),
+            "g.toml:4: topic.a.wire: it is \"v1\" or \"js\", not \"JS\"",
+        ),
+        (
+            complaints(&format!("[topic.orders]\nwire = \"js\"\n{ROUTE}fail_fast = true")),
+            "g.toml:10: route.fail_fast: it cannot be told whether anybody reads default:orders",
+        ),
+        (
+            complaints(&format!("[topic.shop]\nwire = \"js\"\n{HTTP}")),
+            "g.toml:9: route.mode: whole requests are no messages of the original",
         ),
         (complaints("[topic.a]\nbacklog_max = -1"), "g.toml:4: topic.a.backlog_max: it must be a whole number"),
         (complaints("[topic.a]\nbacklog = 1"), "did you mean backlog_max?"),
@@ -217,7 +240,7 @@ fn mistakes_name_line_key_and_what_to_do() {
 
 #[test]
 fn all_mistakes_are_told_at_once_in_the_order_of_their_lines() {
-    let error = complaints("[limits]\nnone = 1\n[topic.a]\nwire = \"js\"\n[[route]]\ntimeout = 1\n");
+    let error = complaints("[limits]\nnone = 1\n[topic.a]\nwire = 1\n[[route]]\ntimeout = 1\n");
     let lines: Vec<_> = error.lines().filter_map(|line| line.split(": ").nth(1)).collect();
     assert_eq!(
         lines,

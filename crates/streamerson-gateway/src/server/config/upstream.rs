@@ -2,7 +2,11 @@
 
 use std::{fmt::Display, str::FromStr};
 
-use streamerson_core::{Topic, client::ClientConfig};
+use streamerson_core::{
+    Topic,
+    client::ClientConfig,
+    wire::{UnknownWireFormat, WireFormat},
+};
 
 use super::{
     mistake::Mistakes,
@@ -23,6 +27,7 @@ pub(crate) struct Upstream {
 pub(super) struct TopicConfig<B> {
     topic: Topic,
     broker: Option<B>,
+    wire: WireFormat,
     backlog_max: Option<u64>,
 }
 
@@ -68,13 +73,17 @@ pub(super) fn topics<B: FromStr<Err: Display>>(table: Table<'_>, mistakes: &mut 
         let (span, title) = (table.span().clone(), format!("topic.{name}"));
         let broker = broker(&mut table, mistakes);
         let backlog_max = table.get(mistakes, "backlog_max", count).map(|backlog| backlog.value);
-        table.refuse(mistakes, "wire", "other wires than our own are not supported yet by this build; leave it out");
+        let wire = table.get(mistakes, "wire", |value| {
+            let word = text(value)?;
+            word.parse().map_err(|_: UnknownWireFormat| format!("it is \"v1\" or \"js\", not {word:?}"))
+        });
+        let wire = wire.map_or(WireFormat::V1, |wire| wire.value);
         table.finish(mistakes);
         match Topic::new(&name) {
             Ok(topic) if topics.iter().any(|before| before.topic == topic) => {
                 mistakes.add(&span, title, format!("{topic} has a table already; make one of the two"));
             }
-            Ok(topic) => topics.push(TopicConfig { topic, broker, backlog_max }),
+            Ok(topic) => topics.push(TopicConfig { topic, broker, wire, backlog_max }),
             Err(error) => mistakes.add(&span, title, error.to_string()),
         }
     }
@@ -91,6 +100,10 @@ pub(super) fn assign<B: Clone + PartialEq + FromStr<Err: Display>>(
     let (mut brokers, mut upstreams) = (Vec::new(), Vec::new());
     for route in routes {
         let config = topics.iter().find(|config| config.topic == route.config.topic);
+        if let Some(TopicConfig { wire: wire @ WireFormat::Js, .. }) = config {
+            route.config.topic = route.config.topic.with_wire(*wire);
+            route.refuse_what_js_lacks(mistakes);
+        }
         let own = config.and_then(|config| config.broker.clone());
         let Some(broker) = own.or_else(|| usual.resolve(route, mistakes)) else { continue };
         let backlog_max = config.and_then(|config| config.backlog_max);
