@@ -5,10 +5,10 @@ use std::{collections::BTreeSet, time::Duration};
 use clap::Args;
 use futures_util::{StreamExt, TryStreamExt, stream, try_join};
 use serde::Serialize;
-use streamerson::core::{BrokerError, SharedBroker, Topic, broker::GroupInfo};
+use streamerson::core::{BrokerError, SharedBroker, Topic, broker::GroupInfo, wire::WireFormat};
 
 use crate::{
-    args::Common,
+    args::{self, Common},
     broker,
     failure::Failure,
     human,
@@ -30,14 +30,15 @@ const HELP: &str = r#"Examples:
   streamerson topics
   streamerson topics --json | jq -r 'select(.dead > 0).topic'
 
-WIRE is the format that the topic speaks: for js, the other commands need --wire js.
-IN, OUT and DEAD are the entries of the topic's streams; the other columns are about IN:
+IN, OUT and DEAD are the entries of the topic's streams; the other columns are about IN. A topic of the TypeScript package
+is named with --wire js, as the other commands need it:
   GROUPS   the groups that read it
   PENDING  entries delivered to some member and not finished, of all groups
   LAG      entries that the slowest group was not given yet; ? where the broker cannot tell
   OLDEST   the age of the oldest entry
 
-As JSON: {"topic","in","out","dead","groups","pending","lag","oldest_ms","wire"}; what is unknown, or does not exist, is null.
+As JSON: {"topic","in","out","dead","groups","pending","lag","oldest_ms"}; what is unknown, or does not exist, is null.
+  A topic of the TypeScript package also has "wire":"js".
 A user of the broker needs the permissions +scan, +xinfo|stream and +xinfo|groups."#;
 
 /// What is known of a topic.
@@ -51,7 +52,11 @@ struct Row {
     pending: u64,
     lag: Option<u64>,
     oldest_ms: Option<u64>,
-    wire: &'static str,
+    /// Where it is not ours.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    wire: Option<&'static str>,
+    #[serde(skip)]
+    named: String,
 }
 
 impl Topics {
@@ -115,7 +120,8 @@ impl Row {
             groups: groups.len(),
             pending: groups.iter().map(|group| group.pending).sum(),
             lag: slowest(&groups),
-            wire: topic.wire().as_str(),
+            wire: Some(topic.wire()).filter(|wire| *wire != WireFormat::V1).map(WireFormat::as_str),
+            named: args::named(&topic),
             oldest_ms: first.map(|first| human::millis(human::since(first, broker.now()))),
         })
     }
@@ -127,8 +133,8 @@ fn slowest(groups: &[GroupInfo]) -> Option<u64> {
     lags?.into_iter().max()
 }
 
-fn table(rows: &[Row]) -> Table<9> {
-    let mut table = Table::new(["TOPIC", "WIRE", "IN", "OUT", "DEAD", "GROUPS", "PENDING", "LAG", "OLDEST"]);
+fn table(rows: &[Row]) -> Table<8> {
+    let mut table = Table::new(["TOPIC", "IN", "OUT", "DEAD", "GROUPS", "PENDING", "LAG", "OLDEST"]);
     for row in rows {
         let lag = match row.lag {
             Some(lag) => Cell::count(lag),
@@ -137,8 +143,7 @@ fn table(rows: &[Row]) -> Table<9> {
         };
         let age = |ms| Cell::text(human::age(Duration::from_millis(ms)));
         table.row([
-            Cell::text(&row.topic).bold(),
-            Cell::text(row.wire),
+            Cell::text(&row.named).bold(),
             Cell::count(row.r#in),
             Cell::count(row.out),
             Cell::count(row.dead).red_if(row.dead > 0),

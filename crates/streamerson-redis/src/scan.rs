@@ -18,8 +18,9 @@ const SCAN_BYTES: usize = 128;
 /// How many keys the server looks at for one page: few enough that nobody else has to wait for it.
 const KEYS_LOOKED_AT: u64 = 1000;
 
-/// `:in`, `:out` and `:dead` of any topic, and not its inboxes, of which there may be many.
-const PATTERN: &str = "{*}:[iod]*";
+/// `:in`, `:out` and `:dead` of any topic, `::CONSUMER_INCOMING` and `::PRODUCER_OUTGOING` of one in the original's format,
+/// and hardly any inbox, of which there may be many. There is no "or" in a pattern.
+const PATTERN: &str = "*:[iodCP]*[ntdG]";
 
 /// See [`Broker::streams`](streamerson_core::Broker::streams).
 pub(crate) async fn streams(shared: &Shared, page: u64) -> Result<StreamPage, BrokerError> {

@@ -15,3 +15,4 @@ mod request;
 mod support;
 mod tail;
 mod topics;
+mod wire;

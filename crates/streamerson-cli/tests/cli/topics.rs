@@ -58,6 +58,24 @@ async fn people_get_aligned_columns() {
 }
 
 #[tokio::test]
+async fn topics_of_the_original_are_marked() {
+    let scene = Scene::with_topics().await;
+    for command in [
+        "XADD shop::orders::CONSUMER_INCOMING 1-1 1 a - nil json - UnoccupiedField 1",
+        "XADD shop::carts#3::PRODUCER_OUTGOING 1-1 1 a - nil json - UnoccupiedField 1",
+        "XADD {shop::late::CONSUMER_INCOMING}:dead 1-1 1 a - nil json - UnoccupiedField 1",
+    ] {
+        scene.server.command(command.split(' ')).await;
+    }
+    let rows = json_of(&scene.run("topics").await);
+    let js: Vec<_> = rows.iter().filter(|row| row["wire"] == "js").map(|row| &row["topic"]).collect();
+    assert_eq!(js, ["shop:carts#3", "shop:late", "shop:orders"]);
+    assert_eq!(rows.iter().filter(|row| row.get("wire").is_none()).count(), 2, "{rows:?}");
+    let finished = scene.run("topics --human").await;
+    assert!(stdout_of(&finished).contains("\nshop:orders --wire js    1    0     0 "), "{}", finished.stdout);
+}
+
+#[tokio::test]
 async fn an_empty_broker_has_no_topics() {
     let scene = Scene::new().await;
     assert_eq!(stdout_of(&scene.run("topics").await), "");

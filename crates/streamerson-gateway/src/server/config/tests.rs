@@ -176,10 +176,7 @@ fn mistakes_name_line_key_and_what_to_do() {
         (complaints("[limits]\nhead_bytes_max = 1"), "it must be from 1024 to 1048576"),
         (complaints("[topic.\"a/b\"]"), "g.toml:3: topic.a/b: \"a/b\" is not a valid name"),
         (complaints("[topic.a]\nbroker = \"ftp://x\""), "g.toml:4: topic.a.broker: no such scheme"),
-        (
-            complaints("[topic.a]\nwire = \"JS\""),
-            "g.toml:4: topic.a.wire: it is \"v1\" or \"js\", not \"JS\"",
-        ),
+        (complaints("[topic.a]\nwire = \"JS\""), "g.toml:4: topic.a.wire: it is \"v1\" or \"js\", not \"JS\""),
         (
             complaints(&format!("[topic.orders]\nwire = \"js\"\n{ROUTE}fail_fast = true")),
             "g.toml:10: route.fail_fast: it cannot be told whether anybody reads default:orders",
