@@ -1,13 +1,19 @@
 //! The workers and the client in other languages that `PROTOCOL.md` prints, run as printed: against a real server, behind
 //! the standalone gateway of `examples/polyglot`, and beside a worker of ours.
 //!
-//! Their libraries are installed once, under `target/`. `$STREAMERSON_REQUESTS` is how many requests each worker gets.
+//! And programs that use the TypeScript package of the original, against ours: see [`original`].
+//!
+//! Their libraries are installed once, under `target/`. `$STREAMERSON_REQUESTS` is how many requests each worker gets where
+//! that matters.
 
 // The lint knows test functions, and not the helpers of a test.
 #![allow(clippy::unwrap_used)]
 
+mod gateway;
 mod http;
+mod install;
 mod language;
+mod original;
 mod scene;
 
 use streamerson_test::Process;
@@ -23,6 +29,11 @@ macro_rules! worker {
             #[tokio::test]
             async fn every_request_is_answered_and_sigterm_ends_it() {
                 Scene::new().await.every_request_is_answered($language).await;
+            }
+
+            #[tokio::test]
+            async fn a_gateway_that_dies_loses_what_it_was_asked_and_no_more() {
+                Scene::new().await.a_gateway_that_dies_loses_what_it_was_asked_and_no_more($language).await;
             }
 
             #[tokio::test]
@@ -82,13 +93,13 @@ async fn workers_of_both_languages_share_a_group() {
     let workers = [scene.start(Language::Python), scene.start(Language::Node)];
     scene.has_members(2).await;
     let replies = scene.request_many(400).await;
-    let by = |language: Language| replies.iter().filter(|(_, by)| by.as_deref() == Some(language.name())).count();
+    let by = |language: Language| replies.iter().filter(|by| by.as_deref() == Some(language.name())).count();
     let (python, node) = (by(Language::Python), by(Language::Node));
     assert!(python > 0 && node > 0 && python + node == 400, "{python} and {node}");
     let [first, second] = workers;
     assert_eq!(first.terminate().await.status.code(), Some(0));
     // What is left does all the work.
-    for (_, by) in scene.request_many(20).await {
+    for by in scene.request_many(20).await {
         assert_eq!(by.as_deref(), Some("node"));
     }
     assert_eq!(second.terminate().await.status.code(), Some(0));

@@ -1,17 +1,17 @@
 //! A server, a gateway in front of it, and what the workers behind it must do.
 
-use std::{env, fs, process::Command, time::Duration};
+use std::{process::Command, time::Duration};
 
-use futures_util::{StreamExt, stream};
 use serde_json::{Value as Json, json};
 use streamerson_test::{Process, RedisServer, Signal, Value, eventually};
 
 use crate::{
-    http::{self, Answer},
+    gateway::{Gateway, requests},
+    http::Answer,
     language::Language,
 };
 
-const GATEWAY: &str = include_str!("../../../../examples/polyglot/gateway.toml");
+const CONFIG: &str = include_str!("../../../../examples/polyglot/gateway.toml");
 const STREAM: &str = "{default:orders}:in";
 const DEAD: &str = "{default:orders}:dead";
 /// A lease that a test can wait for.
@@ -20,29 +20,20 @@ const LEASE_MS: &str = "1500";
 /// A server and a gateway.
 pub(crate) struct Scene {
     pub(crate) server: RedisServer,
-    gateway: Process,
-    /// Where the gateway listens.
-    address: String,
+    gateway: Gateway,
 }
 
 impl Scene {
     /// Starts both, the gateway as the example configures it. Only its timeout is one for a busy machine.
     pub(crate) async fn new() -> Self {
         let server = RedisServer::spawn().await;
-        let path = server.directory().join("gateway.toml");
-        fs::write(&path, GATEWAY.replace("\"5s\"", "\"60s\"")).expect("a directory to write to");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_streamerson"));
-        command.args(["gateway", "--listen", "127.0.0.1:0", "--broker", &server.url(), "--config"]).arg(path);
-        let gateway = Process::spawn(command);
-        let line = gateway.stderr_line("listening on http://").await;
-        let address = line.strip_prefix("listening on http://").expect("an address").to_owned();
-        Self { server, gateway, address }
+        let gateway = Gateway::start(&server, &CONFIG.replace("\"5s\"", "\"60s\"")).await;
+        Self { server, gateway }
     }
 
     pub(crate) async fn every_request_is_answered(&self, language: Language) {
         let worker = self.start(language);
-        let requests = env::var("STREAMERSON_REQUESTS").map_or(1000, |text| text.parse().expect("a number"));
-        for (_, by) in self.request_many(requests).await {
+        for by in self.request_many(requests()).await {
             assert_eq!(by.as_deref(), Some(language.name()));
         }
         let ended = worker.terminate().await;
@@ -52,6 +43,15 @@ impl Scene {
         let members = self.server.command(["XINFO", "CONSUMERS", STREAM, "orders"]).await;
         assert_eq!(members.items().len(), 0, "{members:?}");
         assert_eq!(self.server.command(["EXISTS", DEAD]).await.int(), 0);
+    }
+
+    pub(crate) async fn a_gateway_that_dies_loses_what_it_was_asked_and_no_more(mut self, language: Language) {
+        let worker = self.start(language);
+        let cut = self.gateway.ask_through_restarts(requests()).await;
+        println!("{cut} of {} requests were cut off with the gateway", requests());
+        self.is_settled().await;
+        assert_eq!(self.server.command(["EXISTS", DEAD]).await.int(), 0);
+        assert_eq!(worker.terminate().await.status.code(), Some(0));
     }
 
     pub(crate) async fn what_is_malformed_is_a_dead_letter(&self, language: Language) {
@@ -125,7 +125,7 @@ impl Scene {
         self.has_members(2).await;
         let replies = self.request_many(600).await;
         // The worker says who answered; echo says what it was asked.
-        let theirs = replies.iter().filter(|(_, by)| by.as_deref() == Some(language.name())).count();
+        let theirs = replies.iter().filter(|by| by.as_deref() == Some(language.name())).count();
         assert!(theirs > 0 && theirs < replies.len(), "{theirs} of {}", replies.len());
         self.is_settled().await;
         for process in [worker, echo] {
@@ -187,20 +187,12 @@ impl Scene {
     }
 
     /// Sends so many requests, many at a time; answers who says that they handled each.
-    pub(crate) async fn request_many(&self, requests: u64) -> Vec<(u64, Option<String>)> {
-        let request = async |id: u64| {
-            let reply = self.post("/orders/lookup", "application/json", &format!(r#"{{"id":{id}}}"#)).await;
-            assert_eq!(reply.status, 200, "{reply:?}");
-            let answer: Json = serde_json::from_str(&reply.body).unwrap();
-            assert_eq!(answer["id"], id, "{answer}");
-            (id, answer["by"].as_str().map(str::to_owned))
-        };
-        stream::iter(0..requests).map(request).buffer_unordered(64).collect().await
+    pub(crate) async fn request_many(&self, requests: u64) -> Vec<Option<String>> {
+        self.gateway.ask(requests).await
     }
 
     async fn post(&self, path: &str, content_type: &str, body: &str) -> Answer {
-        let answer = http::post(&self.address, path, content_type, body).await;
-        answer.unwrap_or_else(|error| panic!("{error}\n{}", self.gateway.stderr()))
+        self.gateway.post(path, content_type, body).await
     }
 
     async fn add(&self, fields: &[&str]) {
