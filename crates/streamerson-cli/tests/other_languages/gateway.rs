@@ -33,8 +33,7 @@ impl Gateway {
     pub(crate) async fn start(server: &RedisServer, config: &str) -> Self {
         let path = server.directory().join("gateway.toml");
         fs::write(&path, config).expect("a directory to write to");
-        let mut gateway =
-            Self { config: path, broker: server.url(), process: None, address: "127.0.0.1:0".to_owned() };
+        let mut gateway = Self { config: path, broker: server.url(), process: None, address: "127.0.0.1:0".to_owned() };
         gateway.listen().await;
         gateway
     }
@@ -68,32 +67,43 @@ impl Gateway {
     }
 
     /// Asks `/orders/lookup` so often, while the gateway dies once and is stopped once. Every request is answered but those
-    /// that were under way on a connection when it broke; answers how many those are.
+    /// whose connection broke when it died; answers how many those are.
     pub(crate) async fn ask_through_restarts(&mut self, requests: u64) -> u64 {
-        let (progress, mut ended) = watch::channel(0);
+        let (progress, mut ended) = watch::channel(Ended::default());
         let address = self.address.clone();
         let asking = ask(&address, requests, &progress);
         let restarting = async {
-            ended.wait_for(|ended| *ended >= requests / 3).await.expect("requests that go on");
+            ended.wait_for(|ended| ended.all >= requests / 3).await.expect("requests that go on");
             self.crash().await;
-            ended.wait_for(|ended| *ended >= requests * 2 / 3).await.expect("requests that go on");
+            let cut = ended.wait_for(|ended| ended.all >= requests * 2 / 3).await.expect("requests that go on").cut;
             self.restart().await;
+            cut
         };
-        let (outcomes, ()) = tokio::join!(asking, restarting);
-        let cut = outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Cut)).count();
-        assert!(cut <= 2 * AT_ONCE, "{cut} of {requests} were cut off");
-        cut as u64
+        let (_, cut) = tokio::join!(asking, restarting);
+        // While the system takes a dead process apart, its port may take connections once more.
+        assert!(cut <= 4 * AT_ONCE as u64, "{cut} of {requests} were cut off");
+        // A connection that is made in the very moment in which the port is closed is lost, and no other.
+        let with_the_port = ended.borrow().cut - cut;
+        assert!(with_the_port <= 2, "{with_the_port} of {requests} were cut off by a gateway that was told to stop");
+        cut
     }
 
     /// Asks `/orders/lookup` so often; answers who says that they handled each.
     pub(crate) async fn ask(&self, requests: u64) -> Vec<Option<String>> {
-        let outcomes = ask(&self.address, requests, &watch::channel(0).0).await;
+        let outcomes = ask(&self.address, requests, &watch::channel(Ended::default()).0).await;
         let by = |outcome| match outcome {
             Outcome::Answered { by } => by,
             Outcome::Cut => panic!("a connection was cut off"),
         };
         outcomes.into_iter().map(by).collect()
     }
+}
+
+/// How many requests ended so far, and how many of them with their connection.
+#[derive(Default)]
+struct Ended {
+    all: u64,
+    cut: u64,
 }
 
 /// What became of a request.
@@ -104,10 +114,13 @@ enum Outcome {
     Cut,
 }
 
-async fn ask(address: &str, requests: u64, progress: &watch::Sender<u64>) -> Vec<Outcome> {
+async fn ask(address: &str, requests: u64, progress: &watch::Sender<Ended>) -> Vec<Outcome> {
     let asked = stream::iter(0..requests).map(|id| async move {
         let outcome = ask_one(address, id).await;
-        progress.send_modify(|ended| *ended += 1);
+        progress.send_modify(|ended| {
+            ended.all += 1;
+            ended.cut += u64::from(matches!(outcome, Outcome::Cut));
+        });
         outcome
     });
     asked.buffer_unordered(AT_ONCE).collect().await

@@ -33,7 +33,9 @@ macro_rules! worker {
 
             #[tokio::test]
             async fn a_gateway_that_dies_loses_what_it_was_asked_and_no_more() {
-                Scene::new().await.a_gateway_that_dies_loses_what_it_was_asked_and_no_more($language).await;
+                let scene = Scene::new().await;
+                let cut = scene.a_gateway_that_dies_loses_what_it_was_asked_and_no_more($language).await;
+                println!("{cut} requests were cut off with the gateway");
             }
 
             #[tokio::test]

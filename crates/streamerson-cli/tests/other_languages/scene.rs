@@ -45,13 +45,13 @@ impl Scene {
         assert_eq!(self.server.command(["EXISTS", DEAD]).await.int(), 0);
     }
 
-    pub(crate) async fn a_gateway_that_dies_loses_what_it_was_asked_and_no_more(mut self, language: Language) {
+    pub(crate) async fn a_gateway_that_dies_loses_what_it_was_asked_and_no_more(mut self, language: Language) -> u64 {
         let worker = self.start(language);
         let cut = self.gateway.ask_through_restarts(requests()).await;
-        println!("{cut} of {} requests were cut off with the gateway", requests());
         self.is_settled().await;
         assert_eq!(self.server.command(["EXISTS", DEAD]).await.int(), 0);
         assert_eq!(worker.terminate().await.status.code(), Some(0));
+        cut
     }
 
     pub(crate) async fn what_is_malformed_is_a_dead_letter(&self, language: Language) {

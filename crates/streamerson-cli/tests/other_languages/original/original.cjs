@@ -15,7 +15,9 @@ const topic = new Topic({ namespace, topic: name });
 const silent = { info() {}, warn: console.error, error: console.error };
 const channel = () => new StreamingDataSource({ port: Number(port), host: "127.0.0.1", logger: silent }).connect();
 const lines = () => createInterface({ input: process.stdin, crlfDelay: Infinity });
-const print = (value) => process.stdout.write(`${typeof value === "string" ? value : JSON.stringify(value)}\n`);
+const print = (value) => process.stdout.write(`${JSON.stringify(value)}\n`);
+/** Once all is written. */
+const end = () => process.stdout.write("", () => process.exit());
 
 /** Says so once the reader's first read waits at the server: what comes before it, a plain reader does not see. */
 async function ready(read, write) {
@@ -39,7 +41,7 @@ async function client() {
     const [, event, payload] = /^(\S+) (.*)$/.exec(line);
     print(await dispatch(payload, event, "web-1"));
   }
-  process.exit();
+  end();
 }
 
 async function load() {
@@ -62,7 +64,7 @@ async function load() {
   };
   await Promise.all(Array.from({ length: 64 }, ask));
   print(count);
-  process.exit();
+  end();
 }
 
 /** What a worker answers; an event is printed. */
@@ -117,7 +119,7 @@ async function writer() {
     else print(await write.writeToStream(key(), undefined, type, id, payload, "web-1"));
   }
   await new Promise((done) => writable.end(done));
-  process.exit();
+  end();
 }
 
 process.on("SIGTERM", () => process.exit());
