@@ -12,6 +12,7 @@ use streamerson_core::{
     dead_letter::Reason,
     group::{Member, MemberConfig, Outcome, Settled},
     shards::Shards,
+    wire::WireFormat,
 };
 use streamerson_redis::RedisBroker;
 use streamerson_test::{RedisServer, RespClient, Value, eventually};
@@ -113,6 +114,43 @@ async fn requests_are_answered_buried_and_trimmed() {
     client.broker().trim(&inbox, TrimTo::Before(EntryId::MAX)).await.expect("trimmed");
     client.broker().remove(vec![inbox]).await.expect("removed");
     client.close().await;
+    nothing_was_denied(&server).await;
+}
+
+#[tokio::test]
+async fn topics_in_the_originals_format_need_the_keys_that_the_page_adds() {
+    let (server, users) = spawn().await;
+    let text = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/redis.md")).expect("the document");
+    let added = text.split('`').filter(|code| code.starts_with("~shop::*::CONSUMER_INCOMING "));
+    for ((user, _), keys) in users.iter().zip(added.collect::<Vec<_>>()) {
+        let words = ["ACL", "SETUSER", user].into_iter().chain(keys.split_whitespace());
+        assert_eq!(server.command(words).await.text(), "OK");
+    }
+    let (gateway, worker) = (connect(&server, &users[0]).await, connect(&server, &users[1]).await);
+    let topic = orders().with_wire(WireFormat::Js);
+    let mut config = MemberConfig::default();
+    config.block = Duration::from_millis(200);
+    let mut member = Member::join(worker, topic.clone(), Name::unique(), config).await.expect("a member");
+    let stopper = member.stopper();
+    let work = tokio::spawn(async move {
+        while let Some(held) = member.next().await {
+            let reply = Reply::new(held.delivery.message.payload.clone());
+            let outcome = match held.delivery.message.event.as_str() {
+                "echo" => Outcome::Replied(reply),
+                _ => Outcome::Dead { reason: Reason::Failed, error: "no".to_owned(), reply: Some(reply) },
+            };
+            held.settle(outcome).await;
+        }
+        member.leave(Duration::from_secs(10)).await
+    });
+    let client = Client::new(gateway);
+    for event in ["echo", "fail"] {
+        assert_eq!(client.request(&topic, request(event)).await.expect("a reply").payload, r#"{"id":7}"#);
+    }
+    client.topic(&topic).emit("echo", &1).await.expect("emitted");
+    client.close().await;
+    stopper.stop();
+    assert_eq!(work.await.expect("no panic"), 0);
     nothing_was_denied(&server).await;
 }
 

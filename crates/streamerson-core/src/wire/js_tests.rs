@@ -204,6 +204,30 @@ proptest! {
     }
 
     #[test]
+    fn whatever_is_written_the_original_can_parse(
+        payload in prop_oneof![
+            proptest::collection::vec(any::<u8>(), 0..60),
+            "[\\[\\]{}\",:0-9a\\\\ ]{0,12}".prop_map(String::into_bytes),
+            (0_usize..300).prop_map(|depth| ["[".repeat(depth), "]".repeat(depth)].concat().into_bytes()),
+        ],
+        content_type in proptest::option::of(proptest::sample::select(vec![
+            "application/json", "application/problem+json;a=b", "text/plain", "nil", "json", "",
+        ])),
+        is_reply in any::<bool>(),
+    ) {
+        let headers: Headers = content_type.map(|value| ("content-type", value)).into_iter().collect();
+        let event = if is_reply { EventType::REPLY } else { EventType::new("a").unwrap() };
+        let message = Message { headers, ..Message::new(event, payload.clone()) };
+        let written = Wire::default().encode_for(&topic(), &message).unwrap();
+        let [_, (_, headers), (protocol, _), (word, value)] = written.iter().collect::<Vec<_>>()[..] else {
+            panic!("four pairs");
+        };
+        prop_assert_eq!((&word[..], &value[..]), (&b"UnoccupiedField"[..], &payload[..]));
+        prop_assert!(headers == "nil" || serde_json::from_slice::<IgnoredAny>(headers).is_ok());
+        prop_assert!(protocol == "text" || (protocol == "json" && serde_json::from_slice::<IgnoredAny>(value).is_ok()));
+    }
+
+    #[test]
     fn any_values_decode_to_a_message_or_an_error(
         values in proptest::collection::vec(
             prop_oneof![
