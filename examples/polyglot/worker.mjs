@@ -32,7 +32,8 @@ async function work([entry, fields]) {
   let reply, event, id, inbox, deadline, headers, payload;
   try {
     [event, id, inbox, deadline, headers, payload] = parse(fields);
-    if ((headers["only.group"] ?? group) === group && (deadline === "-" || Number(deadline) + 100 >= now())) {
+    const live = event !== "cancel" && (deadline === "-" || Number(deadline) + 100 >= now());
+    if (live && (headers["only.group"] ?? group) === group) {
       const answer = await handlers.get(event)(headers, payload);
       reply = ["m", `reply ${id} - -`, "h", '{"status":"200"}', "p", JSON.stringify(answer)];
     }

@@ -23,7 +23,8 @@ def work(entry, fields):
     settle, event, reply = db.pipeline(transaction=True), None, None
     try:
         event, id, inbox, deadline, headers, payload = parse(fields)
-        if headers.get("only.group", GROUP) == GROUP and (deadline == b"-" or int(deadline) + 100 >= now()):
+        live = event != b"cancel" and (deadline == b"-" or int(deadline) + 100 >= now())
+        if live and headers.get("only.group", GROUP) == GROUP:
             answer = json.dumps(HANDLERS[event](headers, payload))
             reply = "m", b"reply %s - -" % id, "h", '{"status":"200"}', "p", answer
     except Exception as error:  # what happened is for the dead letter, not for the caller

@@ -109,6 +109,7 @@ impl Scene {
         // If a handler saw these, there would be replies or dead letters.
         self.add(&["m", "order.get late-1 late 1000", "p", r#"{"id":1}"#]).await;
         self.add(&["m", "no.such late-2 late 1000", "p", "{}"]).await;
+        self.add(&["m", "cancel mine - -", "h", "", "p", ""]).await;
         self.add(&["m", "no.such other late -", "h", r#"{"Only.Group":"audit"}"#, "p", "{}"]).await;
         self.add(&["m", "order.get mine late -", "h", r#"{"only.group":"orders"}"#, "p", r#"{"id":3}"#]).await;
         let _worker = self.start(language);
