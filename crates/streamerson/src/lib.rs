@@ -84,6 +84,61 @@
 //! # Ok(()) }
 //! ```
 //!
+//! # Beside the TypeScript package
+//!
+//! A topic may speak the format of the package `@streamerson/core`, so that its clients ask these consumers, and these clients
+//! and gateways ask its workers. [`Topic::with_wire`] makes it; all that takes a topic takes such a one. A contract names a
+//! topic and no format: `client.topic(&topic).call(…)` and `gateway.call_on::<C>(&topic)` send it where you say, so that one
+//! contract serves both while you move from one to the other.
+//!
+//! ```
+//! use serde::{Deserialize, Serialize};
+//! use streamerson::{Call, Client, Consumer, Json, Topic, core::wire::WireFormat};
+//!
+//! #[derive(Serialize, Deserialize)]
+//! struct Find {
+//!     id: u64,
+//! }
+//!
+//! impl Call for Find {
+//!     const TOPIC: &'static str = "shop:orders";
+//!     const EVENT: &'static str = "order.get";
+//!     type Reply = String;
+//! }
+//!
+//! async fn find(Json(find): Json<Find>) -> Json<String> {
+//!     Json(format!("order {}", find.id))
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let broker = streamerson::connect("memory://").await?;
+//! # let (stop, stopped) = tokio::sync::watch::channel(());
+//! let ours = Topic::new(Find::TOPIC)?;
+//! let theirs = ours.with_wire(WireFormat::Js); // new Topic({ namespace: "shop", topic: "orders" })
+//! # let mut workers = Vec::new();
+//! for topic in [&ours, &theirs] {
+//!     let consumer = Consumer::new(topic.clone()).answer(find);
+//! #   let mut stopped = stopped.clone();
+//! #   let shutdown = async move { _ = stopped.changed().await };
+//! #   let worker =
+//!     tokio::spawn(consumer.run(broker.clone(), shutdown));
+//! #   workers.push(worker);
+//! }
+//!
+//! let client = Client::new(broker);
+//! assert_eq!(client.call(Find { id: 7 }).await?, "order 7");
+//! assert_eq!(client.topic(&theirs).call(Find { id: 8 }).await?, "order 8");
+//! # drop(stop);
+//! # for worker in workers {
+//! #     worker.await??;
+//! # }
+//! # Ok(()) }
+//! ```
+//!
+//! Its workers know no status, no deadline and no word that takes a request back, and nobody can tell whether any of them is
+//! there. `PROTOCOL.md` has the whole list, and how to move from one to the other.
+//!
 //! # Pipelines
 //!
 //! [`subscribe`](core::broker) gives a `Stream` of entries and `publisher` a `Sink` of messages, so a pipeline is
