@@ -175,21 +175,26 @@ impl Backlog {
 }
 
 /// A stream also holds what is finished and not trimmed yet, so near the bound the groups are asked. Where it holds that
-/// for good, and others read without a group, what no group tells of is not waiting.
+/// for good, and others read without a group, what no group tells of is not waiting; but all of it waits for a group that
+/// was left behind its first entry.
 async fn backlog_of(
     broker: &dyn Broker,
     inbound: &StreamKey,
     max: u64,
     keeps_finished: bool,
 ) -> Result<u64, BrokerError> {
-    let len = broker.stream_info(inbound).await?.map_or(0, |info| info.len);
+    let info = broker.stream_info(inbound).await?;
+    let (len, first) = info.map_or((0, None), |info| (info.len, info.first));
     if len < max {
         return Ok(len);
     }
     let groups = broker.groups(inbound).await?;
-    let unknown = if keeps_finished { 0 } else { len };
-    let behind = groups.iter().map(|group| group.lag.map_or(unknown, |lag| lag.saturating_add(group.pending)));
-    Ok(behind.max().unwrap_or(unknown).min(len))
+    let unknown = |reached: Option<EntryId>| if keeps_finished && reached >= first { 0 } else { len };
+    let behind = groups.iter().map(|group| match group.lag {
+        Some(lag) => lag.saturating_add(group.pending),
+        None => unknown(Some(group.last_delivered)),
+    });
+    Ok(behind.max().unwrap_or_else(|| unknown(first)).min(len))
 }
 
 async fn any_member_lives(broker: &dyn Broker, inbound: &StreamKey) -> Result<bool, BrokerError> {

@@ -28,7 +28,8 @@ pub struct Request {
     pub payload: Bytes,
     /// How long to wait for the reply; the client's own timeout when not given.
     pub timeout: Option<Duration>,
-    /// Fail at once when no member of any group is alive, instead of waiting for one.
+    /// Fail at once when no member of any group is alive, instead of waiting for one. Not on topics in the
+    /// [original's format](crate::wire::WireFormat::Js), where others read without a group.
     pub fail_fast: bool,
 }
 

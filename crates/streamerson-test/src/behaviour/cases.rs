@@ -44,7 +44,7 @@ macro_rules! behaviour {
                 start_at_the_end, end_when_told, start_again_without_old_entries;
             originals: carry_calls, share_a_stream_of_replies, hear_errors, get_no_reply_elsewhere,
                 are_not_told_that_nobody_is_there, refuse_what_would_be_misread, may_be_called_cancel,
-                carry_what_comes_later;
+                carry_what_comes_later, count_what_waits_and_no_more;
             gaps: are_told_after_a_trim, are_not_told_without_a_hole, are_told_of_a_stream_made_anew,
                 are_told_to_a_slow_subscriber;
             publishers: keep_the_order, confirm_with_a_flush, refuse_what_is_too_large, carry_a_pipeline,

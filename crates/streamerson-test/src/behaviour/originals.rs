@@ -162,6 +162,28 @@ pub async fn refuse_what_would_be_misread(broker: SharedBroker) {
     assert_eq!(scene.len(&scene.inbound()).await, None);
 }
 
+/// What is finished stays there, and does not count; what waits for a group does.
+pub async fn count_what_waits_and_no_more(broker: SharedBroker) {
+    let scene = scene(broker);
+    let client = scene.client_with(|config| config.backlog_max = 10);
+    // Whoever may read without a group is not known of. Between two questions the client counts what it sends.
+    for _ in 0..20 {
+        eventually("room", async || client.emit(&scene.topic, event("1")).await.ok()).await;
+    }
+    let member = scene.member().await;
+    eventually("a refusal", async || {
+        let refused = client.emit(&scene.topic, event("2")).await.err()?;
+        assert!(matches!(refused, CallError::Overloaded(_)), "{refused:?}");
+        Some(())
+    })
+    .await;
+    let worker = Worker::start(member, |_| Outcome::Done);
+    eventually("there is room again", async || client.emit(&scene.topic, event("3")).await.ok()).await;
+    scene.all_settled().await;
+    worker.stop().await;
+    assert!(scene.len(&scene.inbound()).await > Some(20));
+}
+
 /// A type of the original's that version 1 keeps for itself is a type like any other.
 pub async fn may_be_called_cancel(broker: SharedBroker) {
     let scene = scene(broker);
