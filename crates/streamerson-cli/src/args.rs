@@ -1,6 +1,9 @@
 //! The command line: what every command takes, and the list of commands.
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{
+    Args, Parser, Subcommand, ValueEnum,
+    builder::{PossibleValuesParser, TypedValueParser},
+};
 use streamerson::core::{EventType, InvalidName, Topic, wire::WireFormat};
 
 use crate::{
@@ -124,7 +127,7 @@ pub(crate) struct TopicArgs {
 #[derive(Debug, Args)]
 pub(crate) struct WireArgs {
     /// The format that the topic speaks: v1, or js, that of the TypeScript package @streamerson/core
-    #[arg(long, value_name = "FORMAT", default_value_t)]
+    #[arg(long, value_name = "FORMAT", default_value = WireFormat::V1.as_str(), value_parser = wire())]
     wire: WireFormat,
 }
 
@@ -138,6 +141,12 @@ impl WireArgs {
     pub(crate) fn of(&self, topic: &Topic) -> Topic {
         topic.with_wire(self.wire)
     }
+}
+
+/// Reads the name of a format, and lists them in the help.
+fn wire() -> impl TypedValueParser<Value = WireFormat> {
+    let formats = [WireFormat::V1, WireFormat::Js].map(WireFormat::as_str);
+    PossibleValuesParser::new(formats).try_map(|word| word.parse::<WireFormat>())
 }
 
 /// A topic as it is named on the command line.
