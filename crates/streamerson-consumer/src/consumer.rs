@@ -114,7 +114,8 @@ impl<S: Send + Sync + 'static> Consumer<S> {
 
     /// Answers the call that the handler's last argument names.
     ///
-    /// A call of another topic is an error when the consumer runs.
+    /// A call of another topic is an error when the consumer runs. Of which shard the consumer's topic is, and what format it
+    /// speaks, is no matter of the contract.
     pub fn answer<C: Call, Args>(mut self, handler: impl Answer<C, Args, S>) -> Self {
         match Topic::new(C::TOPIC) {
             // A contract names the whole of a sharded topic, and a consumer has one part of it.

@@ -108,8 +108,7 @@ impl Inboxes {
         let replies = entries.len();
         for entry in entries {
             match self.wire.decode_reply_for(&channel.topic, &entry.fields) {
-                // A shared inbox holds the replies to all clients, and what else others write there. What nobody here
-                // waits for is dropped.
+                // What others write in version 1 to a stream of replies that all share.
                 Ok(message) if channel.is_shared() && !message.event.is_reply() => {}
                 Ok(message) => {
                     let id = message.id.clone();
