@@ -79,7 +79,8 @@ pub(super) fn encode(message: &Message, topic: &Topic, payload_bytes_max: usize)
 
 /// The message, if its reply can go where it is wanted: to the stream of this topic, or where none is given, of any.
 pub(super) fn decode(fields: &Fields, topic: Option<&Topic>, payload_bytes_max: usize) -> Result<Message, Malformed> {
-    let (mut message, reply_key) = read(fields, payload_bytes_max)?;
+    let (mut message, reply_key) =
+        read(fields, payload_bytes_max, |event| Ok(EventType::new(text("event type", event)?)?))?;
     let is_own = reply_key.is_empty()
         || match topic {
             Some(topic) => topic.is_js() && reply_key == topic.outbound().as_str(),
@@ -97,13 +98,17 @@ pub(super) fn decode(fields: &Fields, topic: Option<&Topic>, payload_bytes_max: 
 
 /// What comes in the stream of replies, as the reply that it is to whoever waits for its id.
 pub(super) fn decode_reply(fields: &Fields, payload_bytes_max: usize) -> Result<Message, Malformed> {
-    let (message, _) = read(fields, payload_bytes_max)?;
-    let event = if is_problem(&message.headers) { EventType::ERROR } else { EventType::REPLY };
+    let (message, _) = read(fields, payload_bytes_max, |_| Ok(EventType::REPLY))?;
+    let event = if is_problem(&message.headers) { EventType::ERROR } else { message.event };
     Ok(Message { event, inbox: None, deadline: None, ..message })
 }
 
 /// The message, and the key where its reply is wanted, empty for none.
-fn read(fields: &Fields, payload_bytes_max: usize) -> Result<(Message, ByteString), Malformed> {
+fn read(
+    fields: &Fields,
+    payload_bytes_max: usize,
+    event_type: impl FnOnce(&Bytes) -> Result<EventType, Malformed>,
+) -> Result<(Message, ByteString), Malformed> {
     let mut pairs = fields.iter();
     let mut pair = || pairs.next().ok_or(Malformed::NoLine);
     let ((id, event), (reply_key, headers), (protocol, source), (_, payload)) = (pair()?, pair()?, pair()?, pair()?);
@@ -124,7 +129,7 @@ fn read(fields: &Fields, payload_bytes_max: usize) -> Result<(Message, ByteStrin
         headers.set(Headers::SOURCE, &*source);
     }
     let message = Message {
-        event: EventType::new(text("event type", event)?)?,
+        event: event_type(event)?,
         id: MessageId::new(text("message id", id)?)?,
         inbox: (!reply_key.is_empty()).then_some(Name::SHARED_INBOX),
         deadline,

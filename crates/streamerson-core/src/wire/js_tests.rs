@@ -56,8 +56,10 @@ fn a_reply_is_what_the_original_writes_and_an_error_is_known_by_its_type() {
         assert_eq!(Reply::from_message(decode_reply(&written)), Ok(reply));
     }
     // The original's client asks for the id alone.
-    let transferred = fields([("1b4e28ba", "xfer"), ("", "nil"), ("json", ""), ("UnoccupiedField", "[7]")]);
-    assert_eq!(Reply::from_message(decode_reply(&transferred)), Ok(Reply::new("[7]")));
+    for event in ["xfer", "order.get", "GET /orders", ""] {
+        let transferred = fields([("1b4e28ba", event), ("", "nil"), ("json", ""), ("UnoccupiedField", "[7]")]);
+        assert_eq!(Reply::from_message(decode_reply(&transferred)), Ok(Reply::new("[7]")), "{event}");
+    }
 }
 
 /// The original's `Writable` makes its events and requests so, and notes in replies where it reads.

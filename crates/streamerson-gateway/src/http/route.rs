@@ -221,6 +221,7 @@ impl<K: Answered> Route<K> {
     }
 
     /// Whether to answer 503 at once while no consumer is there, rather than wait for one until the timeout.
+    /// Not on topics in the [original's format](streamerson_core::wire::WireFormat::Js), where nobody can tell.
     pub fn fail_fast(self, fail_fast: bool) -> Self {
         self.set(|settings| settings.fail_fast = fail_fast)
     }
