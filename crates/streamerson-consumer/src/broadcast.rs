@@ -7,7 +7,11 @@ use std::{
 
 use futures_util::StreamExt;
 use streamerson_core::{
-    BrokerError, Cursor, Message, Topic, Wire, broker::Membership, group::Delivery, subscription::Received,
+    BrokerError, Cursor, Message, Topic, Wire,
+    broker::Membership,
+    group::Delivery,
+    subscription::Received,
+    wire::{JS_REPLY, WireFormat},
 };
 use tokio::{sync::Semaphore, time::Instant};
 use tokio_util::task::TaskTracker;
@@ -72,6 +76,8 @@ impl Running {
 fn delivery(received: &Received, topic: &Topic, wire: Wire, listener: &Arc<Membership>) -> Option<Delivery> {
     let entry = received.entry.id;
     match wire.decode_for(topic, &received.entry.fields) {
+        // Not meant for everyone, although it lies there.
+        Ok(message) if topic.wire() == WireFormat::Js && message.event.as_str() == JS_REPLY => None,
         Ok(message) => Some(Delivery::ungrouped(message, topic.clone(), Arc::clone(listener), entry)),
         Err(error) => {
             // Everybody who listens finds the same, so nobody keeps it.

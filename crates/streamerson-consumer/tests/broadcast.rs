@@ -10,7 +10,7 @@ use std::{
 };
 
 use streamerson_consumer::{Consumer, Failure, Json, RunError, Topic, extract::Emitter};
-use streamerson_core::{Message, SharedBroker, broker::memory::Memory};
+use streamerson_core::{Message, Reply, SharedBroker, broker::memory::Memory, wire::WireFormat};
 use tokio::{
     sync::oneshot,
     task::JoinHandle,
@@ -122,6 +122,31 @@ async fn no_more_are_handled_at_once_than_was_said() {
     // The third is at work since 20 s, and may end.
     timeout(Duration::from_secs(10), &mut run).await.unwrap().unwrap().unwrap();
     assert_eq!(began.elapsed().as_secs(), 30);
+}
+
+/// In the original's format they lie in the same stream.
+#[tokio::test(start_paused = true)]
+async fn replies_are_no_events_for_everyone() {
+    let broker: SharedBroker = Memory::new().into();
+    let topic = topic().with_wire(WireFormat::Js);
+    let seen: Arc<Mutex<Vec<String>>> = Arc::default();
+    let handler = {
+        let seen = Arc::clone(&seen);
+        async move |text: String| seen.lock().unwrap().push(text)
+    };
+    let (stop, stopped) = oneshot::channel::<()>();
+    let consumer = Consumer::new(topic.clone()).broadcast().fallback(handler);
+    let run = tokio::spawn(consumer.run(broker.clone(), async { _ = stopped.await }));
+    sleep(Duration::from_millis(100)).await;
+    let reply = Reply::new("reply").into_message(topic.new_message_id());
+    let event = Message::json("changed", "event").unwrap();
+    for message in [reply, event] {
+        broker.publish(topic.outbound(), &message).await.unwrap();
+    }
+    sleep(Duration::from_secs(1)).await;
+    stop.send(()).unwrap();
+    run.await.unwrap().unwrap();
+    assert_eq!(*seen.lock().unwrap(), ["\"event\""]);
 }
 
 #[tokio::test]

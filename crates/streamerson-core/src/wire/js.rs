@@ -29,8 +29,8 @@ use crate::{
 /// The name of the last field, by which the format is known.
 const UNOCCUPIED: &[u8] = b"UnoccupiedField";
 const NO_HEADERS: &[u8] = b"nil";
-/// The event type of every reply.
-pub(crate) const REPLY: &str = "resp";
+/// The event type of every reply in the original's format, where replies lie among the events for everyone.
+pub const REPLY: &str = "resp";
 const JSON: &[u8] = b"json";
 const TEXT: &[u8] = b"text";
 /// The header that holds the deadline.

@@ -14,7 +14,7 @@ use std::{
 use bytes::Bytes;
 use bytestring::ByteString;
 
-pub(crate) use self::js::REPLY as JS_REPLY;
+pub use self::js::REPLY as JS_REPLY;
 use crate::{
     entry::Fields,
     headers::Headers,
