@@ -85,11 +85,7 @@ impl Ledger {
             let (parent, _) = message.id.rsplit_once('.').expect("a derived id");
             of_parent.entry(parent.to_owned()).or_default().insert(message.id.clone());
         }
-        let sent = self
-            .events
-            .iter()
-            .map(|(id, work)| (id, work))
-            .chain(self.requests.iter().map(|(id, (work, _))| (id, work)));
+        let sent = self.events.iter().chain(self.requests.iter().map(|(id, (work, _))| (id, work)));
         for (id, work) in sent {
             let emitted = of_parent.get(id.as_str()).map_or(0, BTreeSet::len);
             let succeeded = ends(bed, id).iter().any(|end| match end {
