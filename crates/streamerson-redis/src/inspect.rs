@@ -33,8 +33,10 @@ pub(crate) async fn stream_info(shared: &Shared, key: &StreamKey) -> Result<Opti
         Some(Reply::Array(entry)) => entry.first().and_then(as_id),
         _ => None,
     };
+    // Redis counts them from 7.0 on.
+    let appended = value(&info, "entries-added").and_then(as_count);
     match (len, last) {
-        (Some(len), Some(last)) => Ok(Some(StreamInfo { len, first, last })),
+        (Some(len), Some(last)) => Ok(Some(StreamInfo { len, first, last, appended })),
         _ => Err(unexpected("XINFO STREAM", &Reply::Array(info))),
     }
 }

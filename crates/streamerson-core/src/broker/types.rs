@@ -101,6 +101,8 @@ pub struct StreamInfo {
     pub first: Option<EntryId>,
     /// The highest id that it ever held, `0-0` for none.
     pub last: EntryId,
+    /// How many entries were ever appended to it; `None` where the broker does not count them.
+    pub appended: Option<u64>,
 }
 
 /// Some of the streams that there are.

@@ -1,12 +1,16 @@
 //! Dead letters: messages that failed for good, with cause and attempts.
 
+mod bulk;
 mod store;
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::store::{Dead, DeadLetters, DeadPage, Filter, ReplayError};
+pub use self::{
+    bulk::{Checked, Dropped, Order, Replayed, Selection},
+    store::{Dead, DeadLetters, DeadPage, Filter, ReplayError},
+};
 use crate::{
     entry::{EntryId, Fields},
     message::UnixMillis,
@@ -44,6 +48,17 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// Every reason that there is.
+    pub const ALL: [Self; 7] = [
+        Self::Malformed,
+        Self::NoHandler,
+        Self::Failed,
+        Self::Panicked,
+        Self::Rejected,
+        Self::Abandoned,
+        Self::Trimmed,
+    ];
+
     /// The word that stands for this reason on the wire.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -1,6 +1,6 @@
 //! The dead letters of a topic: found, tried again, dropped.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use super::{DeadLetter, Reason};
 use crate::{
@@ -39,8 +39,8 @@ const PAGE_MAX: usize = 500;
 /// ```
 #[derive(Debug, Clone)]
 pub struct DeadLetters {
-    broker: SharedBroker,
-    topic: Topic,
+    pub(super) broker: SharedBroker,
+    pub(super) topic: Topic,
 }
 
 /// One of them.
@@ -110,6 +110,14 @@ pub enum ReplayError {
     /// Nobody knows which group gave up on it, and a replay is for that group alone.
     #[error("{0} is no dead letter of this project's, so nobody knows which group gave up on it")]
     NoLetter(EntryId),
+    /// No such group reads the topic now. The other groups would pass it by, and it would be trimmed behind them.
+    #[error("{id} is for the group {group}, which does not read the topic now; start its workers first")]
+    NoGroup {
+        /// The dead letter.
+        id: EntryId,
+        /// The group that gave up on it.
+        group: Name,
+    },
     /// It is no message, so it would only come back.
     #[error("{0} is no message, so it would come back as malformed; drop it")]
     Malformed(EntryId),
@@ -180,6 +188,31 @@ impl DeadLetters {
     ///
     /// [`ReplayError`] when it cannot be, or the broker did not do it.
     pub async fn replay(&self, dead: &Dead) -> Result<Option<EntryId>, ReplayError> {
+        let fields = self.fields_of_replay(dead)?;
+        self.check_group(dead, &self.groups().await?)?;
+        self.replay_with(dead, fields).await
+    }
+
+    /// The groups that read the topic now.
+    pub(super) async fn groups(&self) -> Result<HashSet<Name>, BrokerError> {
+        let groups = self.broker.groups(&self.topic.inbound()).await?;
+        Ok(groups.into_iter().map(|group| group.name).collect())
+    }
+
+    /// Whether the group that a dead letter is for is one of these.
+    pub(super) fn check_group(&self, dead: &Dead, groups: &HashSet<Name>) -> Result<(), ReplayError> {
+        match dead.letter.as_ref().map(|letter| &letter.group) {
+            Some(group) if !groups.contains(group) => Err(ReplayError::NoGroup { id: dead.id, group: group.clone() }),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) async fn replay_with(&self, dead: &Dead, fields: Fields) -> Result<Option<EntryId>, ReplayError> {
+        let replay = Replay { dead: self.topic.dead(), id: dead.id, into: self.topic.inbound(), fields };
+        Ok(self.broker.replay(replay).await?)
+    }
+
+    pub(super) fn fields_of_replay(&self, dead: &Dead) -> Result<Fields, ReplayError> {
         let letter = dead.letter.as_ref().ok_or(ReplayError::NoLetter(dead.id))?;
         let message = dead.message.clone().ok_or(ReplayError::Malformed(dead.id))?;
         let mut message = message
@@ -187,10 +220,7 @@ impl DeadLetters {
             .with_header(Headers::REPLAYED, dead.id.to_string());
         message.headers.remove(Headers::ATTEMPT);
         (message.inbox, message.deadline) = (None, None);
-        let fields =
-            self.wire().encode_for(&self.topic, &message).map_err(|error| ReplayError::TooLarge(dead.id, error))?;
-        let replay = Replay { dead: self.topic.dead(), id: dead.id, into: self.topic.inbound(), fields };
-        Ok(self.broker.replay(replay).await?)
+        self.wire().encode_for(&self.topic, &message).map_err(|error| ReplayError::TooLarge(dead.id, error))
     }
 
     /// Removes them for good. Answers how many were there.
@@ -202,7 +232,7 @@ impl DeadLetters {
         self.broker.drop_entries(&self.topic.dead(), ids).await
     }
 
-    fn dead(&self, Entry { id, fields }: Entry) -> Dead {
+    pub(super) fn dead(&self, Entry { id, fields }: Entry) -> Dead {
         let (letter, original) =
             DeadLetter::split(&fields).map_or((None, fields), |(letter, rest)| (Some(letter), rest));
         let message = self.wire().decode(&original).ok();

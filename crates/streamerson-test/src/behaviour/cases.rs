@@ -37,7 +37,8 @@ macro_rules! behaviour {
                 keep_order_whoever_comes_and_goes, keep_what_is_given_back, take_further_attempts_along,
                 share_their_permits, refuse_another_number, start_all_at_once;
             later: come_once_and_in_order, are_listed_replaced_and_cancelled, come_at_once_when_they_are_late;
-            dead: are_found_by_what_they_say, are_replayed_once_for_their_group, are_dropped;
+            dead: are_found_by_what_they_say, are_replayed_once_for_their_group, are_dropped, are_found_from_either_end,
+                are_replayed_in_bulk, stay_when_their_group_is_gone, are_dropped_in_bulk;
             leaving: hands_back_what_never_started, settles_what_ended, leaves_what_is_held;
             lost_groups: are_made_again, skip_nothing_unsettled, skip_nothing_that_others_hold, survive_a_flush;
             subscriptions: keep_the_order, read_many_streams, follow_changes, resume_at_their_cursor,

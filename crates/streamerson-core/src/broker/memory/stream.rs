@@ -27,6 +27,7 @@ const PENDING_SCANNED_MAX: usize = 10_000;
 pub(super) struct Stream {
     entries: VecDeque<Entry>,
     last: EntryId,
+    appended: u64,
     /// Ids start above this one, which a stream that is gone may have had.
     floor: EntryId,
     groups: BTreeMap<Name, Group>,
@@ -46,7 +47,8 @@ pub(super) struct Overdue {
 
 impl Stream {
     pub(super) fn new(budget: &Arc<Budget>, floor: EntryId) -> Self {
-        Self { entries: VecDeque::new(), last: EntryId::ZERO, floor, groups: BTreeMap::new(), share: Share::of(budget) }
+        let (entries, groups) = (VecDeque::new(), BTreeMap::new());
+        Self { entries, last: EntryId::ZERO, appended: 0, floor, groups, share: Share::of(budget) }
     }
 
     /// Appends an entry, and tells a waiting member of each group.
@@ -56,6 +58,7 @@ impl Stream {
         self.share.take(entry_bytes(&fields));
         self.entries.push_back(Entry { id, fields });
         self.last = id;
+        self.appended += 1;
         for group in self.groups.values() {
             group.announce();
         }
@@ -72,6 +75,7 @@ impl Stream {
             len: self.entries.len() as u64,
             first: self.entries.front().map(|entry| entry.id),
             last: self.last,
+            appended: Some(self.appended),
         }
     }
 
