@@ -66,6 +66,10 @@ impl RedisBroker {
     pub fn connect_lazily(config: RedisConfig) -> Self {
         Self { shared: Arc::new(Shared::connect_lazily(config)) }
     }
+
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
+    }
 }
 
 impl From<RedisBroker> for SharedBroker {

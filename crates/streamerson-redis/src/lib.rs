@@ -14,6 +14,7 @@ mod connection;
 mod dead;
 mod error;
 mod eviction;
+pub mod examine;
 mod group;
 mod inspect;
 mod marks;

@@ -14,7 +14,10 @@ use streamerson_core::{
     shards::Shards,
     wire::WireFormat,
 };
-use streamerson_redis::RedisBroker;
+use streamerson_redis::{
+    RedisBroker,
+    examine::{Lacking, Rights, Side},
+};
 use streamerson_test::{RedisServer, RespClient, Value, eventually};
 
 /// A server with the documented users, as (name, password).
@@ -336,4 +339,50 @@ async fn a_denial_names_the_command_and_the_key() {
         assert!(matches!(&error, BrokerError::Refused { code, .. } if &**code == "NOPERM"), "{error}");
         assert!(error.to_string().contains(&format!("({command} of {{other:orders}}:in)")), "{error}");
     }
+}
+
+/// What an examiner finds that a user lacks for the topic of these tests.
+async fn rights(server: &RedisServer, (user, password): &(String, String)) -> Rights {
+    let url = format!("redis://{user}:{password}@{}", server.address());
+    RedisBroker::connect(&url).await.expect("a broker").examiner().rights(&orders()).await.expect("an answer")
+}
+
+#[tokio::test]
+async fn an_examiner_finds_that_the_users_lack_nothing() {
+    let (server, [gateway, worker]) = spawn().await;
+    let found = rights(&server, &gateway).await;
+    assert_eq!(found.lacking(Side::Client).collect::<Vec<_>>(), Vec::<&Lacking>::new());
+    let found = rights(&server, &worker).await;
+    assert_eq!(found.lacking(Side::Worker).collect::<Vec<_>>(), Vec::<&Lacking>::new());
+    assert!(found.is_whole);
+}
+
+/// Each right that the document grants is missed when it is taken away, unless it is a courtesy; and nothing is done to
+/// find that out.
+#[tokio::test]
+async fn an_examiner_misses_what_is_taken_away() {
+    let (server, [gateway, worker]) = spawn().await;
+    server.command(["XADD", "{shop:orders}:in", "1-1", "m", "seen a - -"]).await;
+    let text = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/redis.md")).expect("the document");
+    // Names of connections, warnings, prompt stops, and scripts that need not be sent again; what nothing can do without
+    // is seen when a connection is made; and EXEC comes with MULTI.
+    let courtesies = ["+client|setname", "+client|id", "+client|unblock", "+info", "+script|load", "+ping", "+exec"];
+    for (user, side) in [(&gateway, Side::Client), (&worker, Side::Worker)] {
+        let line = text.lines().find(|line| line.starts_with(&format!("ACL SETUSER {} ", user.0))).expect("a line");
+        let rights_of_user = line.split(' ').filter(|word| word.starts_with(['+', '~']));
+        for right in rights_of_user.filter(|right| !courtesies.contains(right)) {
+            let less: Vec<_> = line.split(' ').filter(|word| *word != right).collect();
+            assert_eq!(server.command(&less).await.text(), "OK");
+            let found = rights(&server, user).await;
+            let lacking: Vec<_> = found.lacking(side).collect();
+            let expected = match right.strip_prefix('+') {
+                Some(command) => Lacking::Command(command.to_owned()),
+                None => Lacking::Key(right.trim_start_matches('~').replace("shop:*", "shop:orders")),
+            };
+            assert_eq!(lacking, [&expected], "{right} of {}", user.0);
+        }
+    }
+    let keys = server.command(["KEYS", "*"]).await;
+    assert_eq!(keys, Value::Array(vec![Value::Bulk("{shop:orders}:in".into())]));
+    assert_eq!(server.command(["XLEN", "{shop:orders}:in"]).await, Value::Int(1));
 }
