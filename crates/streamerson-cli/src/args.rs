@@ -7,8 +7,9 @@ use clap::{
 use streamerson::core::{EventType, InvalidName, Topic, wire::WireFormat};
 
 use crate::{
-    completions::Completions, dead::Dead, demo::Demo, echo::Echo, emit::Emit, gateway::Gateway, groups::Groups,
-    output::Format, pending::Pending, request::Request, tail::Tail, topics::Topics,
+    bench::Bench, completions::Completions, dead::Dead, demo::Demo, doctor::Doctor, echo::Echo, emit::Emit,
+    gateway::Gateway, groups::Groups, man::Man, output::Format, pending::Pending, request::Request,
+    scheduled::Scheduled, tail::Tail, topics::Topics,
 };
 
 /// HTTP and WebSocket at the edge, every service behind it a function over a Redis Stream.
@@ -30,10 +31,14 @@ const EXAMPLES: &str = r#"Examples:
   streamerson topics                               what waits where
   streamerson groups orders                        who reads, and how far
   streamerson pending orders shipping              what is not finished
-  streamerson dead list orders                     what failed for good
+  streamerson dead list orders --by-error          what failed for good
+  streamerson scheduled list orders                what waits for its time
+  streamerson doctor                               what is wrong, and what to do about it
+  streamerson bench                                how fast the broker is
   streamerson gateway --config gateway.toml        HTTP in front of it
 
-A topic is NAME, NAMESPACE:NAME or NAMESPACE:NAME#SHARD; --wire js speaks the format of the TypeScript package.
+A topic is NAME, NAMESPACE:NAME or NAMESPACE:NAME#SHARD; --wire js speaks the format of the
+TypeScript package.
 Exit status: 0 done, 1 failed, 2 misused."#;
 
 /// What every command takes.
@@ -90,8 +95,12 @@ pub(crate) enum Command {
     Groups(Groups),
     Pending(Pending),
     Dead(Dead),
+    Scheduled(Scheduled),
+    Doctor(Doctor),
+    Bench(Bench),
     Gateway(Gateway),
     Completions(Completions),
+    Man(Man),
 }
 
 impl Command {
@@ -108,7 +117,11 @@ impl Command {
             | Self::Groups(_)
             | Self::Pending(_)
             | Self::Dead(_)
-            | Self::Completions(_) => "warn",
+            | Self::Scheduled(_)
+            | Self::Doctor(_)
+            | Self::Bench(_)
+            | Self::Completions(_)
+            | Self::Man(_) => "warn",
         }
     }
 }
@@ -171,5 +184,21 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    /// What is longer is broken, wherever the help goes.
+    const HELP_CHARS_MAX: usize = 100;
+
+    #[test]
+    fn help_that_is_laid_out_fits() {
+        fn check(command: &clap::Command) {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            for line in help.lines() {
+                assert!(line.chars().count() <= HELP_CHARS_MAX, "{}: {line}", command.get_name());
+            }
+            assert!(help.contains("Examples:"), "{} teaches nothing", command.get_name());
+            command.get_subcommands().for_each(check);
+        }
+        check(&Cli::command());
     }
 }

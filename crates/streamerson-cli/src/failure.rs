@@ -84,6 +84,17 @@ impl Failure {
     }
 }
 
+/// An error and those behind it, on one line.
+pub(crate) fn causes(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(&format!(": {error}"));
+        source = error.source();
+    }
+    text
+}
+
 /// What clap has to say instead of a command: help, the version, or what is wrong with the arguments.
 pub(crate) fn of_arguments(instead: &clap::Error) -> ExitCode {
     // `--help | head -1` closes the pipe, which is no failure either.

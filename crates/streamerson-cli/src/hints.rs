@@ -29,6 +29,10 @@ fn of_call(error: &CallError) -> Option<String> {
 
 fn of_broker(error: &BrokerError) -> Option<String> {
     let hint = match error {
+        BrokerError::Unavailable { cause, .. } if cause.starts_with("MISCONF") => {
+            "the broker cannot write its data to the disk, and so refuses all: look into its log, and at the room on its disk"
+        }
+        BrokerError::Unavailable { cause, .. } if cause.starts_with("LOADING") => "wait until it has loaded its data",
         BrokerError::Unavailable { .. } => {
             "start a broker with `redis-server` or `docker run --rm -p 6379:6379 redis`,\n      \
              name another one with --broker or $STREAMERSON_BROKER,\n      \

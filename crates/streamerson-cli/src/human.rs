@@ -22,6 +22,30 @@ pub(crate) fn counted(number: u64, one: &str, many: &str) -> String {
     format!("{} {}", count(number), if number == 1 { one } else { many })
 }
 
+/// How much of something in each second: `0`, `0.4`, `9.9`, `1,200`.
+pub(crate) fn rate(per_second: f64) -> String {
+    match per_second {
+        rate if rate < 0.05 => "0".to_owned(),
+        rate if rate < 9.95 => format!("{rate:.1}"),
+        // Below the largest number by far.
+        rate => count(rate.round() as u64),
+    }
+}
+
+/// An amount of memory in the unit that fits: `850 B`, `1.2 KiB`, `64 MiB`.
+pub(crate) fn bytes(bytes: u64) -> String {
+    const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    let mut number = bytes as f64;
+    let mut unit = "B";
+    for next in UNITS {
+        if number < 1023.5 {
+            break;
+        }
+        (number, unit) = (number / 1024.0, next);
+    }
+    if unit == "B" || number >= 9.95 { format!("{number:.0} {unit}") } else { format!("{number:.1} {unit}") }
+}
+
 /// A duration in its two largest units: `850ms`, `12s`, `3m 12s`, `2h 5m`, `12d`. What is cut off is cut off, not rounded.
 pub(crate) fn age(age: Duration) -> String {
     let seconds = age.as_secs();
@@ -36,6 +60,14 @@ pub(crate) fn age(age: Duration) -> String {
         // Of what is long ago nobody wants the hours.
         ((number, unit), (rest, _)) if rest == 0 || (unit == "d" && number >= 10) => format!("{number}{unit}"),
         ((number, unit), (rest, small)) => format!("{number}{unit} {rest}{small}"),
+    }
+}
+
+/// At most so many characters of a text, and `…` where there are more.
+pub(crate) fn beginning(text: &str, chars_max: usize) -> String {
+    match text.char_indices().nth(chars_max) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.into(),
     }
 }
 
@@ -58,6 +90,34 @@ mod tests {
         for (number, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (12_345, "12,345"), (1_234_567, "1,234,567")] {
             assert_eq!(count(number), text);
         }
+    }
+
+    #[test]
+    fn small_rates_have_a_fraction() {
+        for (number, text) in [(0.0, "0"), (0.36, "0.4"), (9.96, "10"), (1234.5, "1,235")] {
+            assert_eq!(rate(number), text);
+        }
+    }
+
+    #[test]
+    fn memory_has_the_unit_that_fits() {
+        for (number, text) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1.0 KiB"),
+            (64 << 20, "64 MiB"),
+            ((1 << 30) - 1, "1.0 GiB"),
+            (u64::MAX, "16 EiB"),
+        ] {
+            assert_eq!(bytes(number), text);
+        }
+    }
+
+    #[test]
+    fn long_texts_are_cut_between_characters() {
+        assert_eq!(beginning("no luck", 7), "no luck");
+        assert_eq!(beginning("äöü", 3), "äöü");
+        assert_eq!(beginning("äöüß", 3), "äöü…");
     }
 
     #[test]

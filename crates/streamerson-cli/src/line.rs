@@ -99,7 +99,7 @@ impl Line {
 
     /// The entry, what it is, then the payload and what else there is to say.
     pub(crate) fn for_people(&self, style: Style) -> String {
-        let Style { bold, dim, red, reset } = style;
+        let Style { bold, dim, red, reset, .. } = style;
         let mut line = format!("{dim}{}{reset}  ", self.entry);
         match &self.content {
             Ok(Message { event, id, inbox, headers, payload, .. }) => {

@@ -1,10 +1,13 @@
 //! The `streamerson` command: topics from the terminal.
 
 mod args;
+mod bench;
 mod broker;
 mod completions;
+mod confirm;
 mod dead;
 mod demo;
+mod doctor;
 mod duration;
 mod echo;
 mod emit;
@@ -15,10 +18,15 @@ mod hints;
 mod human;
 mod line;
 mod logging;
+mod man;
+mod moment;
 mod output;
 mod payload;
 mod pending;
+mod progress;
 mod request;
+mod scheduled;
+mod screen;
 mod shown;
 mod stop;
 mod table;
@@ -59,7 +67,11 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Groups(groups) => groups.run(&common).await,
         Command::Pending(pending) => pending.run(&common).await,
         Command::Dead(dead) => dead.run(&common).await,
+        Command::Scheduled(scheduled) => scheduled.run(&common).await,
+        Command::Doctor(doctor) => doctor.run(&common).await,
+        Command::Bench(bench) => bench.run(&common).await,
         Command::Completions(completions) => completions.run(&common),
+        Command::Man(man) => man.run(&common),
         Command::Gateway(gateway) => gateway.run(&common).await,
     }
 }

@@ -36,6 +36,16 @@ impl Output {
         }
     }
 
+    /// How many characters fit on a line of the terminal, if it is one.
+    pub(crate) fn width(&self) -> Option<usize> {
+        terminal_size::terminal_size_of(io::stdout()).map(|(width, _)| width.0.into())
+    }
+
+    /// How many lines fit on the terminal, if it is one.
+    pub(crate) fn height(&self) -> Option<usize> {
+        terminal_size::terminal_size_of(io::stdout()).map(|(_, height)| height.0.into())
+    }
+
     /// Writes a line, which is seen after the next [`Output::flush`].
     pub(crate) fn line(&mut self, line: &str) -> Result<(), Failure> {
         self.bytes(line.as_bytes())?;
@@ -63,12 +73,21 @@ pub(crate) struct Style {
     pub(crate) bold: &'static str,
     pub(crate) dim: &'static str,
     pub(crate) red: &'static str,
+    pub(crate) yellow: &'static str,
+    pub(crate) green: &'static str,
     pub(crate) reset: &'static str,
 }
 
 impl Style {
-    pub(crate) const PLAIN: Self = Self { bold: "", dim: "", red: "", reset: "" };
-    const COLOURED: Self = Self { bold: "\x1b[1m", dim: "\x1b[2m", red: "\x1b[31m", reset: "\x1b[0m" };
+    pub(crate) const PLAIN: Self = Self { bold: "", dim: "", red: "", yellow: "", green: "", reset: "" };
+    const COLOURED: Self = Self {
+        bold: "\x1b[1m",
+        dim: "\x1b[2m",
+        red: "\x1b[31m",
+        yellow: "\x1b[33m",
+        green: "\x1b[32m",
+        reset: "\x1b[0m",
+    };
 }
 
 /// Whether a stream takes colours: a terminal does, unless `$NO_COLOR` is set (<https://no-color.org>).

@@ -53,8 +53,9 @@ const HELP: &str = r#"Examples:
   streamerson pending orders shipping --count 10000 --json | jq -r 'select(.deliveries > 1).entry'
 
 As JSON: {"entry","state","event","id","member","idle_ms","deliveries"}
-  The state is "message", "malformed", or "trimmed" where the entry is gone from the stream; event and id are null
-  unless it is a message. What was handed back is free for any member: its member and idle_ms are null."#;
+  The state is "message", "malformed", or "trimmed" where the entry is gone from the stream; event
+  and id are null unless it is a message. What was handed back is free for any member: its member
+  and idle_ms are null."#;
 
 /// What is known of a pending entry.
 #[derive(Debug, Serialize)]

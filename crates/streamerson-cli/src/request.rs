@@ -48,7 +48,8 @@ const EXAMPLES: &str = r#"Examples:
   streamerson request orders order.get -H 'http.param.id: 7'
   streamerson request images invert -H 'content-type: image/png' - < a.png > b.png
 
-The payload is printed as it came; --json puts it on one line, as the JSON value, else as a string."#;
+The payload is printed as it came; --json puts it on one line, as the JSON value, else as a
+string."#;
 
 impl Request {
     pub(crate) async fn run(self, common: &Common) -> Result<(), Failure> {

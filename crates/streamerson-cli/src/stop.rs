@@ -29,6 +29,11 @@ impl Stop {
         self.count(1)
     }
 
+    /// Whether there was a signal.
+    pub(crate) fn is_requested(&self) -> bool {
+        *self.0.borrow() > 0
+    }
+
     /// As [`Stop::requested`], for what takes a while to end: the user is told that the signal was heard.
     pub(crate) fn announced(&self) -> impl Future<Output = ()> + Send + use<> {
         let requested = self.requested();

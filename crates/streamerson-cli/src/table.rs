@@ -91,7 +91,7 @@ impl<const N: usize> Table<N> {
         self.lines(style).iter().try_for_each(|line| output.line(line))
     }
 
-    fn lines(&self, style: Style) -> Vec<String> {
+    pub(crate) fn lines(&self, style: Style) -> Vec<String> {
         let widths: [usize; N] = std::array::from_fn(|column| {
             let cells = self.rows.iter().map(|row| row[column].width());
             cells.chain([self.header[column].len()]).max().unwrap_or(0)
@@ -149,7 +149,7 @@ mod tests {
 
     #[test]
     fn colours_take_no_room() {
-        let style = Style { bold: "<b>", dim: "<d>", red: "<r>", reset: "</>" };
+        let style = Style { bold: "<b>", dim: "<d>", red: "<r>", reset: "</>", ..Style::PLAIN };
         let lines = table().lines(style);
         assert_eq!(lines[1], "<b>a</>            <d>0</>");
         assert_eq!(lines[2], "längst  12,345  <r>x</>");

@@ -1,16 +1,16 @@
-//! `streamerson dead list`: one line for each dead letter.
+//! `streamerson dead list`: one line for each dead letter, or for each kind of them.
 
 use std::num::NonZeroUsize;
 
 use clap::Args;
+use futures_util::{StreamExt, TryStreamExt};
 use serde::Serialize;
 use streamerson::core::{
-    BrokerError, Entry, EntryId, Message, SharedBroker, StreamKey, UnixMillis, Wire,
-    broker::Range,
-    dead_letter::{DeadLetter, Reason},
+    BrokerError, EntryId, UnixMillis,
+    dead_letter::{Dead, DeadLetter, DeadLetters, Order},
 };
 
-use super::reason;
+use super::{by_error, which::FilterArgs};
 use crate::{
     args::{Common, TopicArgs},
     broker,
@@ -20,9 +20,6 @@ use crate::{
     shown::printable,
     table::{Cell, Table},
 };
-
-/// Entries that are read at a time while looking for those that are wanted.
-const PAGE: usize = 100;
 
 /// Characters of an error that people are shown; `dead show` has the whole.
 const ERROR_CHARS_MAX: usize = 80;
@@ -38,19 +35,27 @@ pub(super) struct List {
     #[arg(long, value_name = "N", default_value = "20")]
     count: NonZeroUsize,
 
-    /// With this reason only
-    #[arg(long, value_parser = reason())]
-    reason: Option<Reason>,
+    /// One line for those whose errors say the same, apart from numbers and ids; the most frequent first
+    #[arg(long)]
+    by_error: bool,
+
+    #[command(flatten)]
+    filter: FilterArgs,
 }
 
 const HELP: &str = r#"Examples:
   streamerson dead list orders
   streamerson dead list orders --reason no-handler
-  streamerson dead list orders --count 100000 --json | jq -r .dead.reason | sort | uniq -c
+  streamerson dead list orders --by-error
+  streamerson dead list orders --event order.new --error 'connection refused' --younger-than 2h
+  streamerson dead list orders --count 100000 --json | jq -r .dead.group | sort | uniq -c
 
 As JSON: {"entry","event","id","dead":{"reason","error","group","member","attempts","at","entry"}}
-  The outer entry is that of the dead letter, the inner one was the message's. Event and id are null for what is no
-  message, and dead is null where somebody else wrote to the stream."#;
+  The outer entry is that of the dead letter, the inner one was the message's. Event and id are
+  null for what is no message, and dead is null where somebody else wrote to the stream.
+With --by-error: {"count","reason","error","event","oldest_at","newest_at","example"}
+  Event is null where they have several; the times are Unix milliseconds, and the example is the
+  newest entry."#;
 
 /// What is known of a dead letter.
 #[derive(Debug, Serialize)]
@@ -63,54 +68,44 @@ struct Row {
 
 impl List {
     pub(super) async fn run(self, common: &Common) -> Result<(), Failure> {
+        let Self { topic, count, by_error, filter } = self;
         let broker = broker::connect(common).await?;
-        let key = self.topic.topic().dead();
-        let failed = |error| Failure::failed(format!("cannot read {key}")).because(error);
-        let rows = self.find(&broker, &key).await.map_err(failed)?;
+        let topic = topic.topic();
+        let letters = DeadLetters::new(broker.clone(), topic.clone());
+        let failed = |error: BrokerError| Failure::failed(format!("cannot read {}", topic.dead())).because(error);
+        let found = letters.find(filter.filter(), Order::NewestFirst);
         let mut output = Output::new(common);
+        let none = "no dead letters";
+        if by_error {
+            let add = async |mut groups: by_error::Groups, dead| {
+                groups.add(&dead);
+                Ok(groups)
+            };
+            let groups = found.try_fold(by_error::Groups::default(), add).await.map_err(failed)?;
+            let mut groups = groups.ranked();
+            groups.truncate(count.get());
+            match output.format {
+                Format::Json => groups.iter().try_for_each(|group| output.json(group))?,
+                Format::Human if groups.is_empty() => output.line(none)?,
+                Format::Human => by_error::table(&groups, broker.now()).print(&mut output)?,
+            }
+            return output.flush();
+        }
+        let rows: Vec<Row> = found.take(count.get()).map_ok(Row::from).try_collect().await.map_err(failed)?;
         match output.format {
             Format::Json => rows.iter().try_for_each(|row| output.json(row))?,
-            Format::Human if rows.is_empty() => output.line("no dead letters")?,
+            Format::Human if rows.is_empty() => output.line(none)?,
             Format::Human => table(&rows, broker.now()).print(&mut output)?,
         }
         output.flush()
     }
-
-    /// The newest that are wanted.
-    async fn find(&self, broker: &SharedBroker, key: &StreamKey) -> Result<Vec<Row>, BrokerError> {
-        let (mut rows, mut to) = (Vec::new(), EntryId::MAX);
-        loop {
-            let (from, count) = (EntryId::ZERO, PAGE);
-            let page = broker.range(Range { key: key.clone(), from, to, count, newest_first: true }).await?;
-            let (is_last, oldest) = (page.len() < PAGE, page.last().map(|entry| entry.id));
-            for row in page.into_iter().map(Row::read).filter(|row| self.wants(row)) {
-                rows.push(row);
-                if rows.len() == self.count.get() {
-                    return Ok(rows);
-                }
-            }
-            match oldest {
-                Some(oldest) if !is_last => to = oldest.previous(),
-                _ => return Ok(rows),
-            }
-        }
-    }
-
-    fn wants(&self, row: &Row) -> bool {
-        self.reason.is_none_or(|reason| row.dead.as_ref().is_some_and(|dead| dead.reason == reason))
-    }
 }
 
-impl Row {
-    fn read(entry: Entry) -> Self {
-        let (dead, fields) = match DeadLetter::split(&entry.fields) {
-            Some((dead, original)) => (Some(dead), original),
-            None => (None, entry.fields),
-        };
-        // What lies in the stream is shown, however large: bounds are those of the workers.
-        let message = Wire { payload_bytes_max: usize::MAX }.decode(&fields).ok();
-        let (event, id) = message.map(|Message { event, id, .. }| (event.to_string(), id.to_string())).unzip();
-        Self { entry: entry.id, event, id, dead }
+impl From<Dead> for Row {
+    fn from(dead: Dead) -> Self {
+        let Dead { id: entry, letter, message, .. } = dead;
+        let (event, id) = message.map(|message| (message.event.to_string(), message.id.to_string())).unzip();
+        Self { entry, event, id, dead: letter }
     }
 }
 
@@ -132,22 +127,6 @@ fn table(rows: &[Row], now: UnixMillis) -> Table<7> {
 }
 
 /// The beginning of an error, on one line.
-fn short(error: &str) -> String {
-    let error = printable(error);
-    match error.char_indices().nth(ERROR_CHARS_MAX) {
-        Some((end, _)) => format!("{}…", &error[..end]),
-        None => error.into(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn long_errors_are_cut_between_characters() {
-        assert_eq!(short("no\nluck"), r"no\nluck");
-        assert_eq!(short(&"ä".repeat(80)), "ä".repeat(80));
-        assert_eq!(short(&"ä".repeat(81)), format!("{}…", "ä".repeat(80)));
-    }
+pub(super) fn short(error: &str) -> String {
+    human::beginning(&printable(error), ERROR_CHARS_MAX)
 }

@@ -1,18 +1,22 @@
 //! `streamerson dead`: messages that failed for good.
 
+mod by_error;
+mod drop;
 mod list;
+mod replay;
 mod show;
+mod which;
 
-use clap::{
-    Args, Subcommand,
-    builder::{PossibleValuesParser, TypedValueParser},
+use clap::{Args, Subcommand};
+use streamerson::core::{EntryId, Topic};
+
+use self::{drop::Drop, list::List, replay::Replay, show::Show};
+use crate::{
+    args::{self, Common},
+    failure::Failure,
 };
-use streamerson::core::dead_letter::Reason;
 
-use self::{list::List, show::Show};
-use crate::{args::Common, failure::Failure};
-
-/// Look at the dead letters of a topic: messages that failed for good, with cause and attempts.
+/// See to the dead letters of a topic: messages that failed for good, with cause and attempts.
 #[derive(Debug, Args)]
 #[command(after_help = HELP)]
 pub(crate) struct Dead {
@@ -24,38 +28,37 @@ pub(crate) struct Dead {
 enum Action {
     List(List),
     Show(Show),
+    Replay(Replay),
+    Drop(Drop),
 }
 
 const HELP: &str = "\
 Examples:
-  streamerson dead list orders
-  streamerson dead list orders --reason failed --count 100
+  streamerson dead list orders --by-error
+  streamerson dead list orders --reason failed --younger-than 1h
   streamerson dead show orders 1700000000000-0
+  streamerson dead replay orders --reason failed --rate 50/s
+  streamerson dead drop orders --older-than 30d
 
 `streamerson tail TOPIC --stream dead` shows them as they come.";
-
-/// Every reason that there is.
-const REASONS: [Reason; 7] = [
-    Reason::Malformed,
-    Reason::NoHandler,
-    Reason::Failed,
-    Reason::Panicked,
-    Reason::Rejected,
-    Reason::Abandoned,
-    Reason::Trimmed,
-];
-
-/// Reads one of the [`REASONS`], and lists them in the help.
-fn reason() -> impl TypedValueParser<Value = Reason> {
-    PossibleValuesParser::new(REASONS.map(Reason::as_str))
-        .try_map(|word| REASONS.into_iter().find(|reason| reason.as_str() == word).ok_or("it is no reason"))
-}
 
 impl Dead {
     pub(crate) async fn run(self, common: &Common) -> Result<(), Failure> {
         match self.action {
             Action::List(list) => list.run(common).await,
             Action::Show(show) => show.run(common).await,
+            Action::Replay(replay) => replay.run(common).await,
+            Action::Drop(drop) => drop.run(common).await,
         }
     }
+}
+
+/// Fails where ids were named that are not there.
+fn all_there(topic: &Topic, missing: &[EntryId]) -> Result<(), Failure> {
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let missing: Vec<_> = missing.iter().map(EntryId::to_string).collect();
+    Err(Failure::failed(format!("{} has no {}", topic.dead(), missing.join(", ")))
+        .hint(format!("`streamerson dead list {}` names those that it has", args::named(topic))))
 }

@@ -4,7 +4,7 @@ use clap::Args;
 use streamerson::core::{Entry, EntryId, Headers, UnixMillis, Wire, broker::Range, dead_letter::DeadLetter};
 
 use crate::{
-    args::{self, Common, TopicArgs},
+    args::{Common, TopicArgs},
     broker,
     failure::Failure,
     human,
@@ -45,7 +45,7 @@ impl Show {
             let found = broker.range(range).await;
             let found = found.map_err(|error| Failure::failed(format!("cannot read {key}")).because(error))?;
             let Some(entry) = found.into_iter().next() else {
-                missing.push(id.to_string());
+                missing.push(id);
                 continue;
             };
             match output.format {
@@ -61,17 +61,13 @@ impl Show {
             is_first = false;
         }
         output.flush()?;
-        if missing.is_empty() {
-            return Ok(());
-        }
-        Err(Failure::failed(format!("{key} has no {}", missing.join(", ")))
-            .hint(format!("`streamerson dead list {}` names those that it has", args::named(&topic))))
+        super::all_there(&topic, &missing)
     }
 }
 
 /// A line for each thing that is known.
 fn describe(entry: &Entry, now: UnixMillis, style: Style) -> Vec<String> {
-    let Style { bold, dim, red, reset } = style;
+    let Style { bold, dim, red, reset, .. } = style;
     let mut lines = Vec::new();
     let mut say = |name: &str, value: &str| lines.push(format!("{dim}{name:<9}{reset}{value}"));
     let age = human::age(human::since(entry.id, now));

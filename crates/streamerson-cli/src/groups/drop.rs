@@ -36,7 +36,8 @@ const HELP: &str = r#"Examples:
   streamerson groups drop orders old-group
   streamerson groups drop orders old-group --force
 
-As JSON: {"topic","group","pending","live"}: what was dropped, with how much pending and how many live members.
+As JSON: {"topic","group","pending","live"}: what was dropped, with how much pending and how many
+live members.
 A user of the broker needs the permission +xgroup|destroy."#;
 
 #[derive(Serialize)]

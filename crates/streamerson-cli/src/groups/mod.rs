@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// How long a live member may be silent, as callers count it who ask whether anybody is there to answer.
-const LIVE_IDLE_MAX: Duration = Duration::from_secs(15);
+pub(crate) const LIVE_IDLE_MAX: Duration = Duration::from_secs(15);
 
 /// Groups that are looked at at the same time.
 const AT_ONCE: usize = 16;
@@ -58,12 +58,13 @@ const HELP: &str = r#"Examples:
 
   LIVE     members that were heard of in the last 15 seconds
   DEAD     members that were not; what they hold is taken over when its lease ends
-  PENDING  entries delivered to some member and not finished, or handed back; AGE is that of the oldest
+  PENDING  entries delivered to some member and not finished, or handed back
+  AGE      that of the oldest of them
   LAG      entries that the group was not given yet; ? where the broker cannot tell
   LAST     the last entry that was delivered to any member
 
-As JSON: {"group","live","dead","pending","oldest_pending_ms","lag","last_delivered"}; what is unknown, or does not
-exist, is null."#;
+As JSON: {"group","live","dead","pending","oldest_pending_ms","lag","last_delivered"}; what is
+unknown, or does not exist, is null."#;
 
 /// What is known of a group.
 #[derive(Debug, Serialize)]

@@ -52,7 +52,7 @@ const EXAMPLES: &str = r#"Examples:
   streamerson tail orders --from 15m | jq -c .payload
   streamerson tail orders --from 1700000000000-0 --count 1
   streamerson tail orders --stream dead --from start
-  streamerson tail orders --wire js --stream out    replies and events, as the TypeScript package has them
+  streamerson tail orders --wire js --stream out    as the TypeScript package has them
 
 Each line of JSON is an entry:
   {"entry","event","id","inbox","deadline","headers","payload"}

@@ -4,15 +4,21 @@
 #![allow(clippy::unwrap_used)]
 
 mod arguments;
+mod bench;
 mod completions;
 mod dead;
 mod demo;
+mod doctor;
 mod echo;
 mod emit;
 mod gateway;
 mod groups;
+mod man;
 mod request;
+mod rights;
+mod scheduled;
 mod support;
 mod tail;
+mod terminal;
 mod topics;
 mod wire;

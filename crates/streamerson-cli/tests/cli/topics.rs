@@ -1,7 +1,7 @@
 //! `streamerson topics`.
 
-use serde_json::json;
-use streamerson_test::Process;
+use serde_json::{Value, json};
+use streamerson_test::{Process, Signal, eventually};
 
 use crate::support::{Scene, assert_fails, json_of, stdout_of};
 
@@ -89,4 +89,59 @@ async fn who_may_not_look_around_is_told_what_is_missing() {
     let url = format!("redis://blind:secret@{}", scene.server.address());
     let finished = Process::spawn(scene.command(&format!("topics --broker {url}"))).wait().await;
     assert_fails(&finished, 1, &["cannot list the topics", "NOPERM", "SCAN", "+scan"]);
+}
+
+#[tokio::test]
+async fn a_watch_tells_how_much_comes_and_is_done() {
+    let scene = Scene::with_topics().await;
+    let process = scene.start("topics --watch --every 200ms --json");
+    process.stdout_line(r#""in_per_second":null"#).await;
+    let before = scene.server.command(["XINFO", "STREAM", "{shop:orders}:in"]).await;
+    for command in [
+        "XADD {shop:orders}:in * m new.d.-.-",
+        "XACK {shop:orders}:in slow 1-1",
+        "XADD {default:views#3}:out * m seen.b.-.-",
+    ] {
+        scene.server.command(command.split(' ')).await;
+    }
+    // Redis before 7.0 does not count what was appended.
+    if format!("{before:?}").contains("entries-added") {
+        // Which of the ticks has it is not known.
+        eventually("rates above nothing", async || {
+            let lines = process.stdout();
+            let ticks: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+            let is = |topic: usize, rate: &str| {
+                ticks.iter().any(|tick| tick["topics"][topic][rate].as_f64().is_some_and(|rate| rate > 0.0))
+            };
+            (is(0, "out_per_second") && is(1, "in_per_second") && is(1, "done_per_second")).then_some(())
+        })
+        .await;
+    }
+    process.signal(Signal::Interrupt);
+    let finished = process.wait().await;
+    let ticks = json_of(&finished);
+    let last = ticks.last().unwrap();
+    assert!(last["at"].as_u64() > Some(1_700_000_000_000), "{last}");
+    assert_eq!((&last["topics"][1]["topic"], &last["topics"][1]["in"]), (&json!("shop:orders"), &json!(4)));
+}
+
+#[tokio::test]
+async fn a_watch_ends_when_told_and_outlives_its_broker() {
+    let mut scene = Scene::with_topics().await;
+    let finished = scene.run("topics --watch --every 10ms --count 3").await;
+    assert_eq!(json_of(&finished).len(), 3);
+    let finished = scene.run("topics --watch --every 10ms --count 2 --human").await;
+    let blocks: Vec<_> = stdout_of(&finished).split("\n\n").collect();
+    assert!(blocks.len() == 2 && blocks.iter().all(|block| block.starts_with("TOPIC  ")), "{blocks:#?}");
+
+    let process = scene.start("topics --watch --every 100ms");
+    process.stdout_line("shop:orders").await;
+    scene.server.kill();
+    process.stderr_line("warning: ").await;
+    scene.server.start().await;
+    let lines = process.stdout().lines().count();
+    eventually("it goes on", async || (process.stdout().lines().count() > lines).then_some(())).await;
+    process.signal(Signal::Interrupt);
+    assert_eq!(process.wait().await.status.code(), Some(0));
+    assert_fails(&scene.run("topics --every 1s").await, 2, &["--watch"]);
 }

@@ -1,15 +1,19 @@
 //! `streamerson topics`: what there is at a broker, and how it is doing.
 
-use std::{collections::BTreeSet, time::Duration};
+mod rates;
+mod watch;
+
+use std::{collections::BTreeSet, num::NonZeroU64, time::Duration};
 
 use clap::Args;
 use futures_util::{StreamExt, TryStreamExt, stream, try_join};
 use serde::Serialize;
 use streamerson::core::{BrokerError, SharedBroker, Topic, broker::GroupInfo, wire::WireFormat};
 
+use self::{rates::Counters, watch::Watch};
 use crate::{
     args::{self, Common},
-    broker,
+    broker, duration,
     failure::Failure,
     human,
     output::{Format, Output},
@@ -24,21 +28,44 @@ const AT_ONCE: usize = 16;
 /// The broker walks all its keys for this, in small steps.
 #[derive(Debug, Args)]
 #[command(after_help = HELP)]
-pub(crate) struct Topics {}
+pub(crate) struct Topics {
+    /// Show them again and again, with how much comes and is done each second
+    #[arg(long)]
+    watch: bool,
+
+    /// How often
+    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = duration::parse_some, requires = "watch")]
+    every: Duration,
+
+    /// End after so many times
+    #[arg(long, value_name = "N", requires = "watch")]
+    count: Option<NonZeroU64>,
+}
 
 const HELP: &str = r#"Examples:
   streamerson topics
+  streamerson topics --watch
   streamerson topics --json | jq -r 'select(.dead > 0).topic'
+  streamerson topics --watch --every 10s --json | jq -c '.topics[] | select(.lag > 1000)'
 
-IN, OUT and DEAD are the entries of the topic's streams; the other columns are about IN. A topic of the TypeScript package
-is named with --wire js, as the other commands need it:
+IN, OUT and DEAD are the entries of the topic's streams; the other columns are about IN:
   GROUPS   the groups that read it
   PENDING  entries delivered to some member and not finished, of all groups
   LAG      entries that the slowest group was not given yet; ? where the broker cannot tell
   OLDEST   the age of the oldest entry
 
-As JSON: {"topic","in","out","dead","groups","pending","lag","oldest_ms"}; what is unknown, or does not exist, is null.
-  A topic of the TypeScript package also has "wire":"js".
+With --watch, also:
+  IN/S     entries that came for the workers, each second
+  DONE/S   entries that the slowest group finished, each second
+  OUT/S    events for everyone, each second
+
+A topic of the TypeScript package is named with --wire js, as the other commands need it.
+
+As JSON: {"topic","in","out","dead","groups","pending","lag","oldest_ms"}; what is unknown, or
+does not exist, is null. A topic of the TypeScript package also has "wire":"js".
+With --watch, a line for each time: {"at","topics":[…]}, at in Unix milliseconds of the broker's
+clock; each topic has "in_per_second", "done_per_second" and "out_per_second" too, which are null
+the first time.
 A user of the broker needs the permissions +scan, +xinfo|stream and +xinfo|groups."#;
 
 /// What is known of a topic.
@@ -57,14 +84,19 @@ struct Row {
     wire: Option<&'static str>,
     #[serde(skip)]
     named: String,
+    /// What rates are made of.
+    #[serde(skip)]
+    counters: Counters,
 }
 
 impl Topics {
     pub(crate) async fn run(self, common: &Common) -> Result<(), Failure> {
+        if self.watch {
+            return Watch { every: self.every, count: self.count }.run(common).await;
+        }
         let broker = broker::connect(common).await?;
         let topics = find(&broker).await.map_err(cannot_list)?;
-        let rows = stream::iter(topics).map(|topic| Row::of(&broker, topic)).buffered(AT_ONCE);
-        let rows: Vec<Row> = rows.try_collect().await.map_err(cannot_list)?;
+        let rows = look(&broker, &topics).await.map_err(cannot_list)?;
         let mut output = Output::new(common);
         match output.format {
             Format::Json => rows.iter().try_for_each(|row| output.json(row))?,
@@ -100,6 +132,11 @@ async fn find(broker: &SharedBroker) -> Result<BTreeSet<Topic>, BrokerError> {
     Ok(topics)
 }
 
+/// What is known of each, in the same order.
+async fn look(broker: &SharedBroker, topics: &BTreeSet<Topic>) -> Result<Vec<Row>, BrokerError> {
+    stream::iter(topics.clone()).map(|topic| Row::of(broker, topic)).buffered(AT_ONCE).try_collect().await
+}
+
 impl Row {
     async fn of(broker: &SharedBroker, topic: Topic) -> Result<Self, BrokerError> {
         let [inbound, outbound, dead] = [topic.inbound(), topic.outbound(), topic.dead()];
@@ -110,6 +147,7 @@ impl Row {
             broker.groups(&inbound),
         )?;
         let first = inbound.and_then(|info| info.first);
+        let counters = Counters::of(inbound.as_ref(), outbound.as_ref(), &groups);
         // A stream that does not exist holds nothing.
         let [r#in, out, dead] = [inbound, outbound, dead].map(|info| info.map_or(0, |info| info.len));
         Ok(Self {
@@ -123,6 +161,7 @@ impl Row {
             wire: Some(topic.wire()).filter(|wire| *wire != WireFormat::V1).map(WireFormat::as_str),
             named: args::named(&topic),
             oldest_ms: first.map(|first| human::millis(human::since(first, broker.now()))),
+            counters,
         })
     }
 }
@@ -136,12 +175,6 @@ fn slowest(groups: &[GroupInfo]) -> Option<u64> {
 fn table(rows: &[Row]) -> Table<8> {
     let mut table = Table::new(["TOPIC", "IN", "OUT", "DEAD", "GROUPS", "PENDING", "LAG", "OLDEST"]);
     for row in rows {
-        let lag = match row.lag {
-            Some(lag) => Cell::count(lag),
-            None if row.groups == 0 => Cell::none().right(),
-            None => Cell::unknown(),
-        };
-        let age = |ms| Cell::text(human::age(Duration::from_millis(ms)));
         table.row([
             Cell::text(&row.named).bold(),
             Cell::count(row.r#in),
@@ -149,11 +182,25 @@ fn table(rows: &[Row]) -> Table<8> {
             Cell::count(row.dead).red_if(row.dead > 0),
             Cell::count(row.groups as u64),
             Cell::count(row.pending),
-            lag,
-            row.oldest_ms.map_or_else(Cell::none, age).right(),
+            row.lag_cell(),
+            row.oldest_cell(),
         ]);
     }
     table
+}
+
+impl Row {
+    fn lag_cell(&self) -> Cell {
+        match self.lag {
+            Some(lag) => Cell::count(lag),
+            None if self.groups == 0 => Cell::none().right(),
+            None => Cell::unknown(),
+        }
+    }
+
+    fn oldest_cell(&self) -> Cell {
+        self.oldest_ms.map_or_else(Cell::none, |ms| Cell::text(human::age(Duration::from_millis(ms)))).right()
+    }
 }
 
 #[cfg(test)]
