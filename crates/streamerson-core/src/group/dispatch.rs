@@ -344,12 +344,23 @@ impl Dispatch {
 pub(super) async fn keep(shared: Arc<Shared>) {
     let dispatch = &shared.dispatch;
     loop {
-        let due = dispatch.let_due_go();
-        let has_loner = dispatch.has_loner();
+        let due = tokio::select! {
+            biased;
+            () = shared.stopped.cancelled() => return,
+            // What is due waits, too, while a delivery has to be alone here.
+            _open = shared.neighbours.enter() => dispatch.let_due_go(),
+        };
+        if dispatch.has_loner() {
+            tokio::select! {
+                biased;
+                () = shared.stopped.cancelled() => return,
+                // Nothing else ends it, or others would begin while it is at work.
+                () = run_alone(&shared) => continue,
+            }
+        }
         tokio::select! {
             biased;
             () = shared.stopped.cancelled() => return,
-            () = run_alone(&shared), if has_loner => {}
             () = dispatch.changed.notified() => {}
             () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
         }

@@ -40,9 +40,8 @@ impl Neighbours {
     /// Waits until nothing is held in this process but one delivery that is to be alone in `host`, and what waits for its
     /// time. Until the answer is dropped nothing more is taken.
     pub(super) async fn clear_for(&self, host: &Arc<Shared>) -> RwLockWriteGuard<'_, ()> {
-        let members = self.members();
         let kept = |member: &Arc<Shared>| usize::from(Arc::ptr_eq(member, host));
-        for member in &members {
+        for member in self.members() {
             // A read that waits would go on for a while.
             if let Some(reader) = member.reader.get() {
                 reader.wake();
@@ -50,6 +49,8 @@ impl Neighbours {
         }
         // No read is under way from here on, and none begins.
         let closed = self.gate.write().await;
+        // Looked up only now: one that joined meanwhile may have taken something, too.
+        let members = self.members();
         for member in &members {
             member.dispatch.give_back_unstarted(kept(member));
             member.is_behind();

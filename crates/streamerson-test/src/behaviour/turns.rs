@@ -231,6 +231,33 @@ pub async fn come_alone_after_three_crashes(broker: SharedBroker) {
     assert!(entries(&scene.broker, &scene.topic.dead()).await.is_empty());
 }
 
+/// Also when something else that waits becomes due meanwhile.
+pub async fn stay_alone_when_others_are_due(broker: SharedBroker) {
+    let scene = Scene::new(broker);
+    scene.emit(&["p"]).await;
+    crash(&scene, 1, 3).await;
+    let mut member = scene.member_with(|config| config.lease = Duration::from_secs(2)).await;
+    scene.emit(&["again"]).await;
+    let again = next(&mut member).await;
+    assert_eq!(payload(&again), "again", "nobody has taken the other over yet");
+    again.settle(retried(Duration::from_secs(5))).await;
+    let alone = next(&mut member).await;
+    assert_eq!((payload(&alone), alone.delivery.count), ("p".into(), 4));
+    scene.emit(&["n"]).await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    nothing_comes(&mut member);
+    alone.settle(Outcome::Done).await;
+    let mut rest = Vec::new();
+    while rest.len() < 2 {
+        let held: Held = next(&mut member).await;
+        rest.push(payload(&held));
+        held.settle(Outcome::Done).await;
+    }
+    rest.sort();
+    assert_eq!(rest, ["again", "n"]);
+    scene.all_settled().await;
+}
+
 /// Whoever handles a request is told when its caller goes.
 pub async fn end_early_when_the_caller_goes(broker: SharedBroker) {
     let scene = Scene::new(broker);

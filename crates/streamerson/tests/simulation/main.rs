@@ -6,6 +6,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod alone;
 mod ledger;
 mod order;
 mod repeated;
