@@ -101,9 +101,24 @@ pub(super) async fn hand_back(shared: &Shared) {
         return;
     }
     let deliveries = handed_back.len();
+    let mut unheard = Unheard(Some(shared));
     match shared.broker.hand_back(&shared.membership, handed_back).await {
-        Ok(()) => _ = shared.handed_back_count.fetch_add(deliveries, Ordering::Relaxed),
+        Ok(()) => {
+            unheard.0 = None;
+            shared.handed_back_count.fetch_add(deliveries, Ordering::Relaxed);
+        }
         Err(error) => debug!(member = ?shared.membership, deliveries, %error, "not handed back; their leases will end"),
+    }
+}
+
+/// A hand-back that the broker may not have heard of, when it fails or is dropped.
+struct Unheard<'a>(Option<&'a Shared>);
+
+impl Drop for Unheard<'_> {
+    fn drop(&mut self) {
+        if let Some(shared) = self.0 {
+            shared.leave_strays();
+        }
     }
 }
 

@@ -136,6 +136,8 @@ pub(super) struct Shared {
     pub(super) sole: Option<Arc<Ownership>>,
     /// Entries may be pending that this member does not hold, and that come before whatever it reads next.
     behind: AtomicBool,
+    /// Some of those are pending on this member itself, which knows nothing of them any more.
+    strays: AtomicBool,
     /// Held while something is handed back.
     pub(super) handing_back: Mutex<()>,
     /// Ends the read that waits for deliveries.
@@ -187,6 +189,16 @@ impl Shared {
     /// Whether it is so; from now on it is not.
     pub(super) fn take_behind(&self) -> bool {
         self.behind.swap(false, Ordering::AcqRel)
+    }
+
+    /// Something may be pending on this member that it does not hold. Without order its lease takes care of it.
+    pub(super) fn leave_strays(&self) {
+        self.strays.store(self.sole.is_some(), Ordering::Release);
+    }
+
+    /// Whether it is so; from now on it is not.
+    pub(super) fn take_strays(&self) -> bool {
+        self.strays.swap(false, Ordering::AcqRel)
     }
 
     /// Whether what was read just now is this member's to handle.
@@ -287,6 +299,7 @@ impl Member {
             dispatch: Arc::new(Dispatch::new(sole.is_some().then(|| stopped.clone()))),
             neighbours,
             behind: AtomicBool::new(sole.is_some()),
+            strays: AtomicBool::new(false),
             sole,
             handing_back: Mutex::new(()),
             reader: OnceLock::new(),

@@ -122,6 +122,8 @@ pub(super) async fn take_new(take: Take) {
     let (mut last, mut astray) = (EntryId::ZERO, false);
     let mut catch_up = CatchUp::default();
     while let Some(room) = room(shared).await {
+        // Also what was given back without the broker's hearing of it: it comes before all that is read next.
+        astray |= shared.take_strays();
         if astray {
             astray = give_up_strays(shared, last).await.is_err_and(|error| error.is_transient());
             shared.is_behind();

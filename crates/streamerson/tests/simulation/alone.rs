@@ -109,6 +109,15 @@ async fn tell(seed: &Seed, faults: Faults, others: bool) {
 }
 
 #[test]
+fn what_is_given_back_keeps_its_place() {
+    explore(200, async |seed| {
+        let mut faults = Faults::of(&seed);
+        (faults.questions_lost_permille, faults.answers_lost_permille) = (100, 100);
+        tell(&seed, faults, false).await;
+    });
+}
+
+#[test]
 fn what_is_due_meanwhile_keeps_away() {
     explore(200, async |seed| {
         let mut faults = Faults::of(&seed);
