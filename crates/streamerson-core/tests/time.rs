@@ -5,12 +5,13 @@
 
 use std::time::Duration;
 
-use futures_util::future::join;
+use futures_util::{FutureExt, future::join};
 use streamerson_core::{
     Client, EntryId, EventType, Message, Name, Reply, SharedBroker, StreamKey, Topic, Wire,
     broker::{Append, Pending, PendingEntry, memory::Memory},
     client::{CallError, Request},
-    group::{Held, Member, MemberConfig, Outcome, Settled},
+    group::{Held, Member, MemberConfig, Outcome, Settled, ShardedMember},
+    shards::Shards,
 };
 use tokio::time::{Instant, sleep, timeout};
 
@@ -230,4 +231,28 @@ async fn a_settle_that_is_dropped_lets_the_delivery_go() {
     for entry in scene.pending().await {
         assert_eq!(entry.idle >= LEASE, entry.id == dropped, "this one alone is not renewed: {entry:?}");
     }
+}
+
+/// A process that stood still for longer than it owns its shards hands out nothing of them until it has asked.
+#[tokio::test]
+async fn a_frozen_owner_hands_out_nothing() {
+    let (broker, ttl) = (SharedBroker::from(Memory::new()), Duration::from_millis(400));
+    let shards = Shards::new(Topic::new("time").unwrap(), 1).unwrap();
+    let mut config = MemberConfig::default();
+    (config.shard_lease, config.block) = (ttl, Duration::from_millis(50));
+    let mut member =
+        ShardedMember::join(broker.clone(), shards.clone(), Name::new("g").unwrap(), config).await.unwrap();
+    let fields = (0..3).map(|_| Wire::default().encode(&message()).unwrap());
+    let key = shards.of("any").inbound();
+    broker.append(fields.map(|fields| Append::new(key.clone(), fields)).collect()).await;
+    member.next().await.unwrap().settle(Outcome::Done).await;
+    sleep(ttl / 2).await;
+    // All tasks of this process stand still, those that renew included.
+    std::thread::sleep(2 * ttl);
+    assert!(member.next().now_or_never().is_none(), "by now somebody else may be at work on it");
+    for _ in 0..2 {
+        let held = timeout(Duration::from_secs(10), member.next()).await.unwrap().unwrap();
+        held.settle(Outcome::Done).await;
+    }
+    member.leave(Duration::from_secs(10)).await;
 }

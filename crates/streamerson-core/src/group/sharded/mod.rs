@@ -28,7 +28,7 @@ use tracing::{debug, info, warn};
 
 use self::{
     balance::{in_turn, quota},
-    owner::{Common, End, own},
+    owner::{Common, End, Handed, own},
 };
 use super::{
     held::Held,
@@ -64,7 +64,7 @@ const HANDED_OVER_MAX: usize = 64;
 /// Dropping it is a crash: its shards go to others when their leases end. [`ShardedMember::leave`] is the clean end.
 pub struct ShardedMember {
     name: Name,
-    deliveries: mpsc::Receiver<Held>,
+    deliveries: mpsc::Receiver<Handed>,
     keeper: JoinHandle<usize>,
     stopped: CancellationToken,
     _gone: DropGuard,
@@ -142,11 +142,20 @@ impl ShardedMember {
 
     fn poll_delivery(&mut self, cx: &mut Context<'_>) -> Poll<Option<Held>> {
         loop {
-            match self.deliveries.poll_recv(cx) {
+            let (held, ownership) = match self.deliveries.poll_recv(cx) {
+                Poll::Ready(Some(handed)) => handed,
+                Poll::Ready(None) => return Poll::Ready(None),
+                Poll::Pending => return Poll::Pending,
+            };
+            if held.is_lost() {
                 // Its shard was lost while it waited to be handed out.
-                Poll::Ready(Some(held)) if held.is_lost() => {}
-                other => return other,
+                continue;
             }
+            if ownership.lasts(Duration::ZERO) {
+                return Poll::Ready(Some(held));
+            }
+            // In doubt while it waited. It comes again, in its place, once the shard is known to be this member's.
+            held.hand_back();
         }
     }
 
@@ -158,7 +167,7 @@ impl ShardedMember {
         let Self { name, mut deliveries, mut keeper, stopped, _gone: gone } = self;
         stopped.cancel();
         deliveries.close();
-        while let Some(held) = deliveries.recv().await {
+        while let Some((held, _)) = deliveries.recv().await {
             held.hand_back();
         }
         if let Ok(handed_back) = tokio::time::timeout(patience, &mut keeper).await {

@@ -33,8 +33,11 @@ pub(super) struct Common {
     pub(super) neighbours: Arc<Neighbours>,
     /// How many deliveries are handled at the same time, over all shards.
     pub(super) permits: Arc<Semaphore>,
-    pub(super) hand_over: mpsc::Sender<Held>,
+    pub(super) hand_over: mpsc::Sender<Handed>,
 }
+
+/// A delivery on its way to whoever handles it, and the right to handle it.
+pub(super) type Handed = (Held, Arc<Ownership>);
 
 /// How it ended that this process had a shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -147,7 +150,7 @@ impl Owner<'_> {
             ready = ready => match ready {
                 Some((permit, room)) => {
                     held.permit = permit;
-                    room.send(held);
+                    room.send((held, Arc::clone(self.ownership)));
                     return Ok(());
                 }
                 // Nobody waits for deliveries any more.
