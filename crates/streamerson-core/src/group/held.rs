@@ -298,6 +298,8 @@ struct Inner {
     /// Up to where the whole group had finished when that was last asked, if it has other members. Whatever was
     /// unsettled then, or was delivered since, lies above.
     finished: Option<EntryId>,
+    /// The lowest and the highest entry that was let go without being settled, until the whole group has finished them.
+    given_up: Option<(EntryId, EntryId)>,
 }
 
 impl Holdings {
@@ -376,7 +378,11 @@ impl Holdings {
 
     /// The delivery is no longer renewed.
     pub(super) fn forget(&self, id: EntryId, state: &Arc<HeldState>) {
-        self.lock().remove(id, state);
+        let mut inner = self.lock();
+        if inner.remove(id, state) {
+            inner.give_up(id);
+        }
+        drop(inner);
         self.shrunk();
     }
 
@@ -389,6 +395,7 @@ impl Holdings {
         let mut inner = self.lock();
         if inner.remove(id, state) {
             inner.handed_back.push(id);
+            inner.give_up(id);
         }
         drop(inner);
         self.given_up.notify_one();
@@ -442,9 +449,19 @@ impl Holdings {
         self.shrunk();
     }
 
+    /// Whether something was let go that the group may not have finished yet.
+    pub(super) fn gave_up(&self) -> bool {
+        self.lock().given_up.is_some()
+    }
+
     /// Notes up to where the whole group has finished, where there are others.
     pub(super) fn learn(&self, finished: Option<EntryId>) {
-        self.lock().finished = finished;
+        let mut inner = self.lock();
+        inner.finished = finished;
+        if let Some(finished) = finished {
+            let given_up = inner.given_up.filter(|(_, highest)| *highest > finished);
+            inner.given_up = given_up.map(|(lowest, highest)| (lowest.max(finished.next()), highest));
+        }
     }
 
     /// After which entry a group starts that had to be made again: nothing that was unsettled is skipped, here or, as
@@ -452,11 +469,18 @@ impl Holdings {
     pub(super) fn restart_after(&self) -> EntryId {
         let inner = self.lock();
         let own = inner.held.keys().next().map_or(inner.settled, |lowest| lowest.previous());
-        inner.finished.unwrap_or(own)
+        let all = inner.finished.unwrap_or(own);
+        inner.given_up.map_or(all, |(lowest, _)| all.min(lowest.previous()))
     }
 }
 
 impl Inner {
+    /// Notes that this was let go and is not settled.
+    fn give_up(&mut self, id: EntryId) {
+        let (lowest, highest) = self.given_up.unwrap_or((id, id));
+        self.given_up = Some((lowest.min(id), highest.max(id)));
+    }
+
     /// Removes a delivery, unless this entry was taken once more since and is another delivery now.
     fn remove(&mut self, id: EntryId, state: &Arc<HeldState>) -> bool {
         match self.held.entry(id) {

@@ -70,7 +70,8 @@ pub(super) async fn renew_now(shared: &Shared) -> Result<(), BrokerError> {
     Ok(())
 }
 
-/// Learns up to where the whole group has finished, if it has more than `own` members: a sole one knows best itself.
+/// Learns up to where the whole group has finished, if it has more than `own` members: a sole one knows best itself, unless
+/// it has let something go.
 pub(super) async fn learn_finished(shared: &Shared, own: u64) {
     if let Err(error) = try_learn_finished(shared, own).await {
         debug!(member = ?shared.membership, %error, "not known what the others hold");
@@ -82,7 +83,7 @@ async fn try_learn_finished(shared: &Shared, own: u64) -> Result<(), BrokerError
     let groups = shared.broker.groups(key).await?;
     // A group that is gone is about to be made again, where it was by what is known so far.
     let Some(info) = groups.into_iter().find(|info| info.name == *group) else { return Ok(()) };
-    if info.members <= own {
+    if info.members <= own && !shared.holdings().gave_up() {
         shared.holdings().learn(None);
         return Ok(());
     }

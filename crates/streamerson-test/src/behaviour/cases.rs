@@ -40,7 +40,7 @@ macro_rules! behaviour {
             dead: are_found_by_what_they_say, are_replayed_once_for_their_group, are_dropped, are_found_from_either_end,
                 are_replayed_in_bulk, stay_when_their_group_is_gone, are_dropped_in_bulk;
             leaving: hands_back_what_never_started, settles_what_ended, leaves_what_is_held;
-            lost_groups: are_made_again, skip_nothing_unsettled, skip_nothing_that_others_hold, survive_a_flush;
+            lost_groups: are_made_again, skip_nothing_unsettled, skip_nothing_that_others_hold, skip_nothing_given_up, survive_a_flush;
             subscriptions: keep_the_order, read_many_streams, follow_changes, resume_at_their_cursor,
                 start_at_the_end, end_when_told, start_again_without_old_entries;
             originals: carry_calls, share_a_stream_of_replies, hear_errors, get_no_reply_elsewhere,

@@ -91,6 +91,26 @@ pub async fn skip_nothing_that_others_hold(broker: SharedBroker) {
     }
 }
 
+/// Nor is what a sole member has given up, and nobody has taken over yet.
+pub async fn skip_nothing_given_up(broker: SharedBroker) {
+    let scene = Scene::new(broker);
+    let mut member = scene.member().await;
+    scene.emit(&["given up", "settled"]).await;
+    drop(next(&mut member).await);
+    next(&mut member).await.settle(Outcome::Done).await;
+    eventually("the second is settled", async || (member.settled() == 1).then_some(())).await;
+    drop_group(&scene).await;
+    is_back(&scene).await;
+    scene.emit(&["new"]).await;
+    let mut again = Vec::new();
+    while !again.contains(&"new".to_owned()) {
+        let held = next(&mut member).await;
+        again.push(payload(&held));
+        held.settle(Outcome::Done).await;
+    }
+    assert_eq!(again[0], "given up");
+}
+
 /// A stream that is gone, group and all, is made again, and requests go on.
 pub async fn survive_a_flush(broker: SharedBroker) {
     let scene = Scene::new(broker);
