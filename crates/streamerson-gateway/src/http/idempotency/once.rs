@@ -131,7 +131,10 @@ impl Attempt {
             }
             // It may be under way.
             Err(
-                CallError::TimedOut(_) | CallError::DuplicateId(_) | CallError::Broker(BrokerError::Interrupted { .. }),
+                CallError::TimedOut(_)
+                | CallError::DuplicateId(_)
+                | CallError::Closed
+                | CallError::Broker(BrokerError::Interrupted { .. }),
             ) => {}
             Ok(_) | Err(_) => self.forget().await,
         }
