@@ -5,7 +5,8 @@ for at = 5, #ARGV do
   local id = ARGV[at]
   local pending = redis.pcall('XPENDING', KEYS[1], group, id, id, 1, member)
   if pending.err then return pending end
-  if #pending > 0 then
+  -- One whose entry was trimmed nobody could handle; whoever takes over after its lease buries it.
+  if #pending > 0 and not is_trimmed(KEYS[1], id) then
     -- One less, as the reclaim that follows counts as a delivery.
     local count = math.max(pending[1][4] - 1, 0)
     redis.call('XCLAIM', KEYS[1], group, ARGV[3], 0, id, 'IDLE', ARGV[4], 'RETRYCOUNT', count, 'JUSTID')

@@ -31,7 +31,7 @@ macro_rules! conformance {
                 fence_each_delivery_by_itself, fence_dead_letters_always, fence_what_is_settled, fence_strangers,
                 fence_a_missing_group;
             reclaim: takes_what_is_idle, starts_the_lease_again, leaves_what_is_settled, goes_on_at_its_cursor,
-                may_find_nothing, buries_what_is_gone;
+                may_find_nothing, buries_what_is_gone, buries_what_went_while_it_was_held;
             settle: replies_and_acks, swallows_a_reply_to_nobody, buries_byte_for_byte, mixes_outcomes,
                 emits_elsewhere, takes_large_batches, carries_large_payloads, takes_an_empty_batch;
             inbox: is_made_empty, goes_by_itself, is_refreshed, takes_the_last_word, is_removed,

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use streamerson_core::{
     EntryId, SharedBroker,
-    broker::TrimTo,
+    broker::{ReplyAppend, Settlement, TrimTo},
     dead_letter::{DeadLetter, Reason},
 };
 
-use super::scene::{FOREVER, Scene, entries, ids, texts};
+use super::scene::{FOREVER, Scene, entries, fields, ids, texts};
 use crate::eventually;
 
 const LEASE: Duration = Duration::from_millis(100);
@@ -103,4 +103,26 @@ pub async fn buries_what_is_gone(broker: SharedBroker) {
     }
     buried.sort();
     assert_eq!(buried, gone);
+}
+
+/// Whoever holds it when that happens may still end it, and its renewal or its hand-back does not make it vanish.
+pub async fn buries_what_went_while_it_was_held(broker: SharedBroker) {
+    let scene = Scene::with_group(broker.clone()).await;
+    let inbox = scene.inbox().await;
+    let (holder, held) = scene.holder(300).await;
+    broker.trim(&scene.key, TrimTo::Before(held[250])).await.expect("trimmed");
+    let gone = &held[..held.len() - entries(&broker, &scene.key).await.len()];
+    assert!(gone.len() > 1, "nothing was trimmed");
+
+    assert_eq!(holder.renew(&held).await, [], "nobody else has it");
+    assert_eq!(scene.pending_ids().await, held);
+    let reply = Some(ReplyAppend { key: inbox.clone(), fields: fields("reply") });
+    assert_eq!(holder.settle(&[Settlement { reply, ..Settlement::done(gone[0]) }]).await, []);
+    assert_eq!(texts(&entries(&broker, &inbox).await), ["reply"]);
+
+    holder.hand_back(&held[1..]).await;
+    assert_eq!(scene.pending_ids().await, held[1..]);
+    let (_, mut trimmed) = scene.member().reclaim(Duration::ZERO).await;
+    trimmed.sort();
+    assert_eq!(trimmed, gone[1..]);
 }
