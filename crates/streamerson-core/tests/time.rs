@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::{FutureExt, future::join};
 use streamerson_core::{
     Client, EntryId, EventType, Message, Name, Reply, SharedBroker, StreamKey, Topic, Wire,
-    broker::{Append, Pending, PendingEntry, memory::Memory},
+    broker::{Append, GroupStart, Membership, Pending, PendingEntry, ReclaimFrom, memory::Memory},
     client::{CallError, Request},
     group::{Held, Member, MemberConfig, Outcome, Settled, ShardedMember},
     shards::Shards,
@@ -255,4 +255,44 @@ async fn a_frozen_owner_hands_out_nothing() {
         held.settle(Outcome::Done).await;
     }
     member.leave(Duration::from_secs(10)).await;
+}
+
+/// What has to be alone is alone to its end, also when its shard is to go to another member meanwhile.
+#[tokio::test]
+async fn a_shard_that_moves_lets_nothing_beside_what_is_alone() {
+    let (broker, group) = (SharedBroker::from(Memory::new()), Name::new("g").unwrap());
+    let shards = Shards::new(Topic::new("time").unwrap(), 2).unwrap();
+    let [stays, goes] = [0, 1].map(|shard| shards.topic().with_shard(shard).inbound());
+    let emit = async |key: &StreamKey| {
+        let fields = Wire::default().encode(&message()).unwrap();
+        broker.append(vec![Append::new(key.clone(), fields)]).await;
+    };
+    emit(&goes).await;
+    broker.create_group(&goes, &group, GroupStart::After(EntryId::ZERO)).await.unwrap();
+    let membership = Membership::new(goes.clone(), group.clone());
+    assert_eq!(broker.group_reader(&membership).read(1, Duration::ZERO).await.unwrap().len(), 1);
+    // Two more die of it, and it is alone with the next one.
+    for _ in 0..2 {
+        let membership = Membership::new(goes.clone(), group.clone());
+        let (lease, cursor, dead) = (Duration::ZERO, EntryId::ZERO, shards.topic().dead());
+        let from = ReclaimFrom { membership, lease, cursor, count: 1, dead, dead_entries_max: 1 };
+        assert_eq!(broker.reclaim(from).await.unwrap().deliveries.len(), 1);
+    }
+    let join = async || {
+        let mut config = MemberConfig::default();
+        (config.shard_lease, config.block) = (Duration::from_secs(1), Duration::from_millis(50));
+        ShardedMember::join(broker.clone(), shards.clone(), group.clone(), config).await.unwrap()
+    };
+    let mut first = join().await;
+    let alone = first.next().await.unwrap();
+    assert_eq!(alone.delivery.count, 4);
+    let second = join().await;
+    sleep(Duration::from_secs(1)).await;
+    emit(&stays).await;
+    assert!(timeout(Duration::from_secs(1), first.next()).await.is_err(), "it is still at work");
+    alone.settle(Outcome::Done).await;
+    let held = timeout(Duration::from_secs(5), first.next()).await.unwrap().unwrap();
+    held.settle(Outcome::Done).await;
+    assert_eq!(first.leave(Duration::from_secs(10)).await, 0);
+    second.leave(Duration::from_secs(10)).await;
 }

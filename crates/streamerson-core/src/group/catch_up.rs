@@ -49,7 +49,11 @@ impl CatchUp {
 
     async fn take_pending(&mut self, take: &Take, sole: &Ownership) -> Result<(), BrokerError> {
         let shared = &take.shared;
-        let _open = shared.neighbours.enter().await;
+        let _open = tokio::select! {
+            biased;
+            () = shared.stopped.cancelled() => return Ok(()),
+            open = shared.neighbours.enter() => open,
+        };
         let idle = if self.is_heir {
             // What this member holds is none of it, however long nothing could be renewed.
             keeper::renew_now(shared).await?;

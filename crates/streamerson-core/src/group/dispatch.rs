@@ -369,10 +369,21 @@ pub(super) async fn keep(shared: Arc<Shared>) {
 
 /// Handles the loner while nothing else is held in this process: one that dies of it takes nothing along.
 async fn run_alone(shared: &Arc<Shared>) {
-    let _closed = shared.neighbours.clear_for(shared).await;
-    if shared.dispatch.start_loner() {
-        shared.dispatch.alone_over.notified().await;
+    let closed = shared.neighbours.clear_for(shared).await;
+    if !shared.dispatch.start_loner() {
+        return;
     }
+    let shared = Arc::clone(shared);
+    // Apart from this member's tasks: when it stops, the delivery is still at work, and its neighbours go on.
+    let over = tokio::spawn(async move {
+        tokio::select! {
+            biased;
+            () = shared.dispatch.alone_over.notified() => {}
+            () = shared.gone.cancelled() => {}
+        }
+        drop(closed);
+    });
+    _ = over.await;
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+use tokio::sync::{OwnedRwLockWriteGuard, RwLock, RwLockReadGuard};
 
 use super::{keeper, member::Shared};
 
@@ -10,7 +10,7 @@ use super::{keeper, member::Shared};
 #[derive(Debug, Default)]
 pub(super) struct Neighbours {
     /// Open for reads and take-overs; closed while a delivery has to be alone.
-    gate: RwLock<()>,
+    gate: Arc<RwLock<()>>,
     // Locked to add one or to list all, never across an await.
     members: Mutex<Vec<Weak<Shared>>>,
 }
@@ -39,7 +39,7 @@ impl Neighbours {
 
     /// Waits until nothing is held in this process but one delivery that is to be alone in `host`, and what waits for its
     /// time. Until the answer is dropped nothing more is taken.
-    pub(super) async fn clear_for(&self, host: &Arc<Shared>) -> RwLockWriteGuard<'_, ()> {
+    pub(super) async fn clear_for(&self, host: &Arc<Shared>) -> OwnedRwLockWriteGuard<()> {
         let kept = |member: &Arc<Shared>| usize::from(Arc::ptr_eq(member, host));
         for member in self.members() {
             // A read that waits would go on for a while.
@@ -48,7 +48,7 @@ impl Neighbours {
             }
         }
         // No read is under way from here on, and none begins.
-        let closed = self.gate.write().await;
+        let closed = Arc::clone(&self.gate).write_owned().await;
         // Looked up only now: one that joined meanwhile may have taken something, too.
         let members = self.members();
         for member in &members {

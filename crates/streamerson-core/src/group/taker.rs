@@ -139,8 +139,12 @@ pub(super) async fn take_new(take: Take) {
                 continue;
             }
         }
-        // Closed while a delivery has to be alone here.
-        let open = shared.neighbours.enter().await;
+        // Closed while a delivery has to be alone here, which may be for longer than this member.
+        let open = tokio::select! {
+            biased;
+            () = shared.stopped.cancelled() => break,
+            open = shared.neighbours.enter() => open,
+        };
         // The only one reads on once it has what was left pending, as that comes first.
         if shared.is_behind_now() {
             continue;
