@@ -34,6 +34,9 @@ const BATCH_MAX: usize = 256;
 /// Batches under way at the same time, at most. More than one keeps the broker busy while answers travel.
 const BATCHES_MAX: usize = 4;
 
+/// When an attempt is due whose pause is longer than the clock goes.
+const FOR_EVER: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
+
 /// Settles what ends until the last handle is gone, or the member is.
 pub(super) async fn settle_all(shared: Arc<Shared>, ended: mpsc::Receiver<Ended>) {
     tokio::select! {
@@ -257,7 +260,8 @@ impl Shared {
         debug!(event = %message.event, id = %message.id, %entry, ?after, error, "another attempt will follow");
         ended.state.ended.store(false, Ordering::Release);
         let taken = Taken { delivery: Arc::new(delivery), state: Arc::clone(&ended.state) };
-        self.dispatch.retry(taken, Instant::now() + *after);
+        let now = Instant::now();
+        self.dispatch.retry(taken, now.checked_add(*after).unwrap_or(now + FOR_EVER));
         true
     }
 

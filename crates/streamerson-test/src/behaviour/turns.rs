@@ -150,6 +150,19 @@ pub async fn come_back_from_the_schedule(broker: SharedBroker) {
     nothing_comes(&mut other);
 }
 
+/// A pause that never ends holds up what has another key no more than any other pause.
+pub async fn may_be_for_ever_away(broker: SharedBroker) {
+    let scene = Scene::new(broker);
+    let mut member = scene.member_with(by_letter).await;
+    scene.emit(&["a1", "b1"]).await;
+    next(&mut member).await.settle(retried(Duration::MAX)).await;
+    next(&mut member).await.settle(Outcome::Done).await;
+    eventually("the other is settled", async || (scene.pending().await.len() == 1).then_some(())).await;
+    scene.emit(&["b2"]).await;
+    next(&mut member).await.settle(Outcome::Done).await;
+    eventually("so is the next", async || (member.settled() == 2).then_some(())).await;
+}
+
 /// A member that leaves puts off what waits for another attempt, attempts included.
 pub async fn outlive_their_member(broker: SharedBroker) {
     let scene = Scene::new(broker);
