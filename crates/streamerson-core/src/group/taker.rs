@@ -21,6 +21,8 @@ use crate::{
 
 /// Deliveries in one read, at most.
 const READ_MAX: usize = 1000;
+/// How long after its time a read may still deliver to a connection that is gone.
+const LATE_MAX: Duration = Duration::from_millis(200);
 /// The longest pause between two attempts at something that keeps failing.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
@@ -118,23 +120,31 @@ pub(super) async fn take_new(take: Take) {
         waker.wake();
     });
     let mut trouble = Trouble::default();
-    // The last entry that a read brought, and whether a later one may have brought more than arrived.
-    let (mut last, mut astray) = (EntryId::ZERO, false);
+    // The last entry that a read brought, and until when a later one may bring more than arrives.
+    let (mut last, mut astray) = (EntryId::ZERO, None::<Instant>);
     let mut catch_up = CatchUp::default();
     while let Some(room) = room(shared).await {
         // Also what was given back without the broker's hearing of it: it comes before all that is read next.
-        astray |= shared.take_strays();
-        if astray {
-            astray = give_up_strays(shared, last).await.is_err_and(|error| error.is_transient());
+        if shared.take_strays() {
+            astray = astray.or_else(|| Some(Instant::now()));
+        }
+        if let Some(until) = astray {
+            // From before the look, which finds what comes until then.
+            let now = Instant::now();
+            let looked = !give_up_strays(shared, last).await.is_err_and(|error| error.is_transient());
             shared.is_behind();
+            if looked && now >= until {
+                astray = None;
+            }
         }
         if let Some(sole) = &shared.sole {
-            let caught_up = if astray { Ok(()) } else { catch_up.go(&take, sole).await };
+            let caught_up = if astray.is_some() { Ok(()) } else { catch_up.go(&take, sole).await };
             if let Err(error) = &caught_up {
                 debug!(member = ?shared.membership, %error, "cannot catch up yet");
-                astray = true;
+                astray = Some(Instant::now());
             }
-            if astray {
+            // Whatever may still arrive comes before what a read would bring.
+            if astray.is_some() {
                 produce::pause().await;
                 continue;
             }
@@ -156,7 +166,9 @@ pub(super) async fn take_new(take: Take) {
                 trouble.is_over(shared);
                 if !shared.may_handle() {
                     // Somebody else may be the owner by now.
-                    astray |= !delivered.is_empty();
+                    if !delivered.is_empty() {
+                        astray = Some(Instant::now());
+                    }
                     continue;
                 }
                 last = delivered.last().map_or(last, |delivered| delivered.entry.id);
@@ -170,12 +182,17 @@ pub(super) async fn take_new(take: Take) {
             }
             Err(error) => {
                 drop(open);
-                astray |= matches!(error, BrokerError::Interrupted { .. });
+                if matches!(error, BrokerError::Interrupted { .. }) {
+                    // The broker may not know that the connection is gone, and deliver to it for as long as it waits.
+                    astray = Some(since + shared.config.block + LATE_MAX);
+                }
                 trouble.rest(shared, &error).await;
             }
         }
     }
-    if astray && let Err(error) = give_up_strays(shared, last).await {
+    if astray.is_some()
+        && let Err(error) = give_up_strays(shared, last).await
+    {
         debug!(member = ?shared.membership, %error, "deliveries on their way wait for the end of their lease");
     }
 }

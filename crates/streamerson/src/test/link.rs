@@ -231,8 +231,9 @@ impl Broker for Link {
     }
 
     fn group_reader(&self, membership: &Membership) -> Box<dyn GroupReader> {
-        let (reader, way, key) = (self.broker.group_reader(membership), Arc::clone(&self.way), membership.key.clone());
-        Box::new(LinkGroupReader { reader, way, key })
+        let (broker, way, membership) = (self.broker.clone(), Arc::clone(&self.way), membership.clone());
+        let waker = Arc::new(Mutex::new(None));
+        Box::new(LinkGroupReader { broker, way, membership, reader: None, waker })
     }
 
     fn settle<'a>(
@@ -336,20 +337,34 @@ impl Reader for LinkReader {
     }
 }
 
-#[derive(Debug)]
 struct LinkGroupReader {
-    reader: Box<dyn GroupReader>,
+    broker: SharedBroker,
     way: Arc<Way>,
-    key: StreamKey,
+    membership: Membership,
+    reader: Option<Box<dyn GroupReader>>,
+    /// Of the read that is under way.
+    // Locked to look at it or to change it.
+    waker: Arc<Mutex<Option<ReadWaker>>>,
 }
 
 impl GroupReader for LinkGroupReader {
     fn read(&mut self, count: usize, block: Duration) -> BoxFuture<'_, Result<Vec<Delivered>, BrokerError>> {
-        let Self { reader, way, key } = self;
+        let Self { broker, way, membership, reader, waker } = self;
+        let key = membership.key.clone();
         Box::pin(async move {
             let done = async {
-                let delivered = reader.read(count, block).await?;
-                way.record.delivered(key, &delivered);
+                let mut taken = reader.take().unwrap_or_else(|| broker.group_reader(membership));
+                *waker.lock().unwrap_or_else(PoisonError::into_inner) = Some(taken.waker());
+                // A task of its own: the broker does not know at once that a connection is cut, and goes on waiting, and
+                // delivering, for whoever is no longer there.
+                let read = tokio::spawn(async move {
+                    let delivered = taken.read(count, block).await;
+                    (taken, delivered)
+                });
+                let Ok((taken, delivered)) = read.await else { return std::future::pending().await };
+                *reader = Some(taken);
+                let delivered = delivered?;
+                way.record.delivered(&key, &delivered);
                 Ok(delivered)
             };
             way.pass("group read", key.as_str(), done).await
@@ -357,6 +372,17 @@ impl GroupReader for LinkGroupReader {
     }
 
     fn waker(&self) -> ReadWaker {
-        self.reader.waker()
+        let waker = Arc::clone(&self.waker);
+        ReadWaker::new(move || {
+            if let Some(waker) = &*waker.lock().unwrap_or_else(PoisonError::into_inner) {
+                waker.wake();
+            }
+        })
+    }
+}
+
+impl std::fmt::Debug for LinkGroupReader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Debug::fmt(&self.membership, f)
     }
 }

@@ -67,7 +67,7 @@ async fn handle(State(log): State<Log>, Epoch(epoch): Epoch, text: String) -> Re
 
 #[test]
 fn keys_stay_in_order_whoever_owns_their_shards() {
-    explore(300, async |seed| {
+    explore(1000, async |seed| {
         let log = Log::default();
         let make = {
             let log = log.clone();
