@@ -8,11 +8,13 @@
 //! - The module [`conformance`](mod@conformance) holds what every broker must do, and [`conformance!`] makes tests of it.
 //! - The module [`behaviour`](mod@behaviour) holds what clients and members do over any broker, and [`behaviour!`] makes
 //!   tests of it.
+//! - [`Exposition`] reads a page of metrics, and tells what is wrong with it.
 //! - [`eventually`] awaits a condition that can only be polled.
 
 pub mod behaviour;
 pub mod conformance;
 mod eventually;
+mod exposition;
 mod process;
 mod proxy;
 mod redis_server;
@@ -21,6 +23,7 @@ mod scratch_dir;
 mod signal;
 
 pub use eventually::eventually;
+pub use exposition::Exposition;
 pub use process::{Finished, Process, project_binary};
 pub use proxy::{Direction, Proxy};
 pub use redis_server::{RedisServer, RedisServerBuilder};
