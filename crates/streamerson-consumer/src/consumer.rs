@@ -8,7 +8,7 @@ use std::{
 };
 
 use streamerson_core::{
-    Call, EventType, Message, Name, Reply, SharedBroker, Topic,
+    Call, EventType, Message, Metrics, Name, Reply, SharedBroker, Topic,
     group::{LaneKey, MemberConfig, OrderedBy},
     shards::Shards,
 };
@@ -331,6 +331,16 @@ impl<S: Send + Sync + 'static> Consumer<S> {
         self
     }
 
+    /// Who shows what is counted of this consumer: its deliveries and what becomes of them, how long its handlers take,
+    /// how much waits for its group. Nobody by default.
+    ///
+    /// Event types that a handler is bound to are told apart; those that the [`fallback`](Consumer::fallback) takes count
+    /// as `(other)`, since whoever sends messages chooses them.
+    pub fn metrics(mut self, metrics: &Metrics) -> Self {
+        self.member.metrics = metrics.clone();
+        self
+    }
+
     /// All bounds of the group's member at once, and where its group starts: those set before are replaced.
     pub fn member_config(mut self, config: MemberConfig) -> Self {
         self.member = config;
@@ -363,7 +373,7 @@ impl Consumer {
     }
 
     fn into_worker(self) -> Result<Worker, ConfigError> {
-        let Self { topic, shards, broadcast, group, member, drain, handlers, fallback, retry, retry_events, error } =
+        let Self { topic, shards, broadcast, group, mut member, drain, handlers, fallback, retry, retry_events, error } =
             self;
         if let Some(error) = error {
             return Err(error);
@@ -390,7 +400,9 @@ impl Consumer {
             (None, true) => Source::Broadcast(topic),
             (None, false) => Source::Grouped(Grouped::Topic(topic)),
         };
-        Ok(Worker { source, group, member, drain, router: Router { routes, fallback, retries } })
+        let router = Router { routes, fallback, retries };
+        member.named_events.extend(router.routes.keys().cloned());
+        Ok(Worker { source, group, member, drain, router })
     }
 }
 

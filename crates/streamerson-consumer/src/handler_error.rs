@@ -120,6 +120,11 @@ impl HandlerError {
         }
     }
 
+    /// Whether a handler, or a layer around it, took its time to come to this.
+    pub(crate) fn is_of_handler(&self) -> bool {
+        !matches!(self.kind, Kind::Expired | Kind::Unstarted | Kind::Failed { reason: Reason::NoHandler, .. })
+    }
+
     /// What the caller is told.
     #[must_use]
     pub fn reply(&self) -> Option<&Reply> {

@@ -14,6 +14,7 @@ use futures_util::FutureExt;
 use streamerson_core::{
     Name, Reply, SharedBroker, Topic,
     group::{Held, MemberConfig},
+    metrics::MemberMetrics,
 };
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::task::TaskTracker;
@@ -54,7 +55,13 @@ impl Worker {
     /// Handles messages until told to stop, and then as far as the drain allows.
     pub(crate) async fn run(self, broker: SharedBroker, shutdown: impl Future<Output = ()>) -> Result<(), RunError> {
         let Self { source, group, member, drain, router } = self;
+        let (metrics, events) = (&member.metrics, &member.named_events);
+        let metrics = match &source {
+            Source::Grouped(grouped) => metrics.member(grouped.topic(), &group, events),
+            Source::Broadcast(topic) => metrics.listener(topic, events),
+        };
         let handling = Handling {
+            metrics,
             router,
             run: Arc::new(Run::new(Arc::clone(&broker), member.payload_bytes_max)),
             handled: AtomicU64::new(0),
@@ -134,6 +141,7 @@ impl Run {
 pub(crate) struct Handling {
     pub(crate) router: Router,
     pub(crate) run: Arc<Run>,
+    metrics: Arc<MemberMetrics>,
     pub(crate) handled: AtomicU64,
 }
 
@@ -154,6 +162,7 @@ impl Handling {
 
     /// What the handler comes to; nothing when the consumer stops before it begins, or before it ends and its time is over.
     pub(crate) async fn come_to(&self, incoming: &Incoming) -> Option<Result<Reply, HandlerError>> {
+        let handling = self.metrics.of(&incoming.message().event).begin();
         // After a panic nothing of the handler is looked at again but what it emitted, and that is discarded.
         let handler = AssertUnwindSafe(self.router.handle(incoming.clone())).catch_unwind();
         let mut handler = pin!(handler);
@@ -171,6 +180,10 @@ impl Handling {
                 }
             }
         };
-        Some(result.unwrap_or_else(|panic| Err(HandlerError::panicked(&*panic))))
+        let result = result.unwrap_or_else(|panic| Err(HandlerError::panicked(&*panic)));
+        if result.as_ref().err().is_none_or(HandlerError::is_of_handler) {
+            handling.end();
+        }
+        Some(result)
     }
 }

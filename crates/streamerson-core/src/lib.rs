@@ -12,6 +12,7 @@ mod headers;
 pub mod http_header;
 mod keys;
 mod message;
+pub mod metrics;
 mod name;
 mod problem;
 mod produce;
@@ -31,6 +32,7 @@ pub use self::{
     headers::Headers,
     keys::{MarkKey, OwnerKey, RegistryKey, Schedule},
     message::{Message, MessageError, UnixMillis, is_json_type},
+    metrics::Metrics,
     name::{EventType, InvalidName, MessageId, Name, ScheduleId},
     problem::Problem,
     publisher::Publisher,

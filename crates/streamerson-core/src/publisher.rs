@@ -5,7 +5,7 @@ use std::{
     fmt,
     pin::Pin,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     task::{Context, Poll, ready},
@@ -22,6 +22,7 @@ use crate::{
     broker::{Append, Broker, BrokerError, SharedBroker},
     group::{Held, Outcome},
     message::Message,
+    metrics::{ClientMetrics, Metrics},
     name::MessageId,
     produce,
     topic::StreamKey,
@@ -78,6 +79,7 @@ struct Progress {
     failed: Mutex<Option<BrokerError>>,
     waker: AtomicWaker,
     patience_ms: AtomicU64,
+    metrics: OnceLock<Arc<ClientMetrics>>,
 }
 
 impl Publisher {
@@ -99,6 +101,15 @@ impl Publisher {
     /// as much.
     pub fn with_payload_bytes_max(mut self, bytes: usize) -> Self {
         self.wire.payload_bytes_max = bytes;
+        self
+    }
+
+    /// The same publisher, which counts what is appended among the messages of the topic whose stream it is.
+    pub fn with_metrics(self, metrics: &Metrics) -> Self {
+        if let Some(topic) = self.key.topic() {
+            // Only the first one counts.
+            _ = self.progress.metrics.set(metrics.client(&topic));
+        }
         self
     }
 
@@ -183,6 +194,9 @@ async fn append_all(broker: SharedBroker, key: StreamKey, mut queued: mpsc::Rece
             return;
         }
         progress.appended.fetch_add(count, Ordering::Release);
+        if let Some(metrics) = progress.metrics.get() {
+            metrics.published.add(count);
+        }
         progress.waker.wake();
     }
 }

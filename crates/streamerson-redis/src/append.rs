@@ -5,6 +5,7 @@ use std::time::Duration;
 use streamerson_core::{
     Fields, StreamKey,
     broker::{Append, Appended, BrokerError, Keep},
+    metrics::BrokerCall,
 };
 
 use crate::{
@@ -30,6 +31,7 @@ pub(crate) async fn append(shared: &Shared, batch: Vec<Append>) -> Vec<Result<Ap
     }
     let bytes = batch.iter().map(append_bytes).sum();
     let encode = |commands: &mut Batch<'_>| {
+        commands.counts_as(BrokerCall::Append);
         for append in &batch {
             if let Some(keep) = &append.keep {
                 encode_keep(commands, keep);
@@ -39,10 +41,13 @@ pub(crate) async fn append(shared: &Shared, batch: Vec<Append>) -> Vec<Result<Ap
     };
     let answer = match shared.call(bytes, encode).await {
         Ok(answer) => answer,
-        Err(error) => return batch.iter().map(|_| Err(error.clone())).collect(),
+        Err(error) => {
+            shared.metrics().failed(&error);
+            return batch.iter().map(|_| Err(error.clone())).collect();
+        }
     };
     let mut replies = answer.replies.into_iter();
-    let result = |append: &Append| {
+    let mut result = |append: &Append| {
         let kept = match &append.keep {
             Some(keep) => check_keep(keep, answer.epoch, &mut replies),
             None => Ok(()),
@@ -55,6 +60,7 @@ pub(crate) async fn append(shared: &Shared, batch: Vec<Append>) -> Vec<Result<Ap
         // An entry whose inbox could not be made is in the stream, but nobody would hear the reply to it.
         kept.map(|()| Appended { id, epoch: answer.epoch })
     };
+    let result = |append: &Append| result(append).inspect_err(|error| shared.metrics().failed(error));
     batch.iter().map(result).collect()
 }
 

@@ -12,6 +12,7 @@ use streamerson_core::{
         Reclaimed, Replay, Scheduled, ScheduledPage, ScheduledRange, SettledBatch, Settlement, StreamInfo, StreamPage,
         TrimTo,
     },
+    metrics::BrokerCall,
 };
 use tokio::sync::watch;
 
@@ -70,6 +71,15 @@ impl RedisBroker {
     pub(crate) fn shared(&self) -> &Shared {
         &self.shared
     }
+
+    /// Counts and times a call. Here, so that what one call of the port takes is counted as one, however many commands it is.
+    fn observe<T>(
+        &self,
+        call: BrokerCall,
+        answer: impl Future<Output = Result<T, BrokerError>>,
+    ) -> impl Future<Output = Result<T, BrokerError>> {
+        self.shared.metrics().observe(call, answer)
+    }
 }
 
 impl From<RedisBroker> for SharedBroker {
@@ -80,6 +90,7 @@ impl From<RedisBroker> for SharedBroker {
 
 impl Broker for RedisBroker {
     fn append(&self, batch: Vec<Append>) -> BoxFuture<'_, Vec<Result<Appended, BrokerError>>> {
+        // Counted where the answers come in.
         Box::pin(append::append(&self.shared, batch))
     }
 
@@ -88,29 +99,29 @@ impl Broker for RedisBroker {
     }
 
     fn range(&self, range: Range) -> BoxFuture<'_, Result<Vec<Entry>, BrokerError>> {
-        Box::pin(async move { stream::range(&self.shared, &range).await })
+        Box::pin(async move { self.observe(BrokerCall::Look, stream::range(&self.shared, &range)).await })
     }
 
     fn trim(&self, key: &StreamKey, to: TrimTo) -> BoxFuture<'_, Result<u64, BrokerError>> {
         let key = key.clone();
-        Box::pin(async move { stream::trim(&self.shared, &key, to).await })
+        Box::pin(async move { self.observe(BrokerCall::Trim, stream::trim(&self.shared, &key, to)).await })
     }
 
     fn keep(&self, streams: Vec<Keep>) -> BoxFuture<'_, Result<(), BrokerError>> {
-        Box::pin(append::keep(&self.shared, streams))
+        Box::pin(self.observe(BrokerCall::Inbox, append::keep(&self.shared, streams)))
     }
 
     fn remove(&self, keys: Vec<StreamKey>) -> BoxFuture<'_, Result<(), BrokerError>> {
-        Box::pin(async move { stream::remove(&self.shared, &keys).await })
+        Box::pin(async move { self.observe(BrokerCall::Inbox, stream::remove(&self.shared, &keys)).await })
     }
 
     fn stream_info(&self, key: &StreamKey) -> BoxFuture<'_, Result<Option<StreamInfo>, BrokerError>> {
         let key = key.clone();
-        Box::pin(async move { inspect::stream_info(&self.shared, &key).await })
+        Box::pin(async move { self.observe(BrokerCall::Look, inspect::stream_info(&self.shared, &key)).await })
     }
 
     fn streams(&self, page: u64) -> BoxFuture<'_, Result<StreamPage, BrokerError>> {
-        Box::pin(scan::streams(&self.shared, page))
+        Box::pin(self.observe(BrokerCall::Look, scan::streams(&self.shared, page)))
     }
 
     fn create_group(
@@ -120,26 +131,28 @@ impl Broker for RedisBroker {
         start: GroupStart,
     ) -> BoxFuture<'_, Result<bool, BrokerError>> {
         let (key, group) = (key.clone(), group.clone());
-        Box::pin(async move { stream::create_group(&self.shared, &key, &group, start).await })
+        Box::pin(async move {
+            self.observe(BrokerCall::Other, stream::create_group(&self.shared, &key, &group, start)).await
+        })
     }
 
     fn drop_group(&self, key: &StreamKey, group: &Name) -> BoxFuture<'_, Result<bool, BrokerError>> {
         let (key, group) = (key.clone(), group.clone());
-        Box::pin(async move { stream::drop_group(&self.shared, &key, &group).await })
+        Box::pin(async move { self.observe(BrokerCall::Other, stream::drop_group(&self.shared, &key, &group)).await })
     }
 
     fn groups(&self, key: &StreamKey) -> BoxFuture<'_, Result<Vec<GroupInfo>, BrokerError>> {
         let key = key.clone();
-        Box::pin(async move { inspect::groups(&self.shared, &key).await })
+        Box::pin(async move { self.observe(BrokerCall::Look, inspect::groups(&self.shared, &key)).await })
     }
 
     fn members(&self, key: &StreamKey, group: &Name) -> BoxFuture<'_, Result<Vec<MemberInfo>, BrokerError>> {
         let (key, group) = (key.clone(), group.clone());
-        Box::pin(async move { inspect::members(&self.shared, &key, &group).await })
+        Box::pin(async move { self.observe(BrokerCall::Look, inspect::members(&self.shared, &key, &group)).await })
     }
 
     fn pending(&self, pending: Pending) -> BoxFuture<'_, Result<Vec<PendingEntry>, BrokerError>> {
-        Box::pin(async move { inspect::pending(&self.shared, &pending).await })
+        Box::pin(async move { self.observe(BrokerCall::Look, inspect::pending(&self.shared, &pending)).await })
     }
 
     fn group_reader(&self, membership: &Membership) -> Box<dyn GroupReader> {
@@ -152,40 +165,50 @@ impl Broker for RedisBroker {
         batch: &'a [Settlement],
         fence: Fence,
     ) -> BoxFuture<'a, Result<SettledBatch, BrokerError>> {
-        Box::pin(settle::settle(&self.shared, membership, batch, fence))
+        Box::pin(self.observe(BrokerCall::Settle, settle::settle(&self.shared, membership, batch, fence)))
     }
 
     fn renew(&self, membership: &Membership, ids: Vec<EntryId>) -> BoxFuture<'_, Result<Vec<EntryId>, BrokerError>> {
         let membership = membership.clone();
-        Box::pin(async move { claim::renew(&self.shared, &membership, &ids).await })
+        Box::pin(async move { self.observe(BrokerCall::Lease, claim::renew(&self.shared, &membership, &ids)).await })
     }
 
     fn reclaim(&self, from: ReclaimFrom) -> BoxFuture<'_, Result<Reclaimed, BrokerError>> {
-        Box::pin(async move { claim::reclaim(&self.shared, &from).await })
+        Box::pin(async move { self.observe(BrokerCall::Lease, claim::reclaim(&self.shared, &from)).await })
     }
 
     fn hand_back(&self, membership: &Membership, ids: Vec<EntryId>) -> BoxFuture<'_, Result<(), BrokerError>> {
         let membership = membership.clone();
-        Box::pin(async move { claim::hand_back(&self.shared, &membership, &ids).await })
+        Box::pin(
+            async move { self.observe(BrokerCall::Lease, claim::hand_back(&self.shared, &membership, &ids)).await },
+        )
     }
 
     fn leave(&self, membership: &Membership) -> BoxFuture<'_, Result<bool, BrokerError>> {
         let membership = membership.clone();
-        Box::pin(async move { claim::leave(&self.shared, &membership).await })
+        Box::pin(async move { self.observe(BrokerCall::Lease, claim::leave(&self.shared, &membership)).await })
     }
 
     fn schedule(&self, schedule: &Schedule, entries: Vec<Scheduled>) -> BoxFuture<'_, Vec<Result<(), BrokerError>>> {
         let schedule = schedule.clone();
-        Box::pin(async move { schedule::schedule(&self.shared, &schedule, entries).await })
+        Box::pin(async move {
+            let metrics = self.shared.metrics();
+            let scheduled = schedule::schedule(&self.shared, &schedule, entries);
+            let scheduled = metrics.time(BrokerCall::Schedule, scheduled).await;
+            scheduled.iter().filter_map(|result| result.as_ref().err()).for_each(|error| metrics.failed(error));
+            scheduled
+        })
     }
 
     fn move_due(&self, schedule: &Schedule, count: usize) -> BoxFuture<'_, Result<Due, BrokerError>> {
         let schedule = schedule.clone();
-        Box::pin(async move { schedule::move_due(&self.shared, &schedule, count).await })
+        Box::pin(
+            async move { self.observe(BrokerCall::Schedule, schedule::move_due(&self.shared, &schedule, count)).await },
+        )
     }
 
     fn scheduled(&self, range: ScheduledRange) -> BoxFuture<'_, Result<ScheduledPage, BrokerError>> {
-        Box::pin(async move { schedule::scheduled(&self.shared, &range).await })
+        Box::pin(async move { self.observe(BrokerCall::Look, schedule::scheduled(&self.shared, &range)).await })
     }
 
     fn cancel_scheduled(
@@ -194,47 +217,49 @@ impl Broker for RedisBroker {
         ids: Vec<ScheduleId>,
     ) -> BoxFuture<'_, Result<Vec<ScheduleId>, BrokerError>> {
         let schedule = schedule.clone();
-        Box::pin(async move { schedule::cancel(&self.shared, &schedule, &ids).await })
+        Box::pin(
+            async move { self.observe(BrokerCall::Schedule, schedule::cancel(&self.shared, &schedule, &ids)).await },
+        )
     }
 
     fn replay(&self, replay: Replay) -> BoxFuture<'_, Result<Option<EntryId>, BrokerError>> {
-        Box::pin(async move { dead::replay(&self.shared, &replay).await })
+        Box::pin(async move { self.observe(BrokerCall::Other, dead::replay(&self.shared, &replay)).await })
     }
 
     fn drop_entries(&self, key: &StreamKey, ids: Vec<EntryId>) -> BoxFuture<'_, Result<u64, BrokerError>> {
         let key = key.clone();
-        Box::pin(async move { dead::drop_entries(&self.shared, &key, &ids).await })
+        Box::pin(async move { self.observe(BrokerCall::Other, dead::drop_entries(&self.shared, &key, &ids)).await })
     }
 
     fn mark(&self, mark: Mark) -> BoxFuture<'_, Result<(), BrokerError>> {
-        Box::pin(async move { marks::mark(&self.shared, &mark).await })
+        Box::pin(async move { self.observe(BrokerCall::Other, marks::mark(&self.shared, &mark)).await })
     }
 
     fn mark_if_absent(&self, mark: Mark) -> BoxFuture<'_, Result<Option<Bytes>, BrokerError>> {
-        Box::pin(async move { marks::mark_if_absent(&self.shared, &mark).await })
+        Box::pin(async move { self.observe(BrokerCall::Other, marks::mark_if_absent(&self.shared, &mark)).await })
     }
 
     fn recall(&self, keys: Vec<MarkKey>) -> BoxFuture<'_, Result<Vec<Option<Bytes>>, BrokerError>> {
-        Box::pin(async move { marks::recall(&self.shared, &keys).await })
+        Box::pin(async move { self.observe(BrokerCall::Look, marks::recall(&self.shared, &keys)).await })
     }
 
     fn lease(&self, request: LeaseRequest) -> BoxFuture<'_, Result<LeaseState, BrokerError>> {
-        Box::pin(async move { owners::lease(&self.shared, &request).await })
+        Box::pin(async move { self.observe(BrokerCall::Other, owners::lease(&self.shared, &request)).await })
     }
 
     fn release_lease(&self, key: &OwnerKey, holder: &Name) -> BoxFuture<'_, Result<bool, BrokerError>> {
         let (key, holder) = (key.clone(), holder.clone());
-        Box::pin(async move { owners::release(&self.shared, &key, &holder).await })
+        Box::pin(async move { self.observe(BrokerCall::Other, owners::release(&self.shared, &key, &holder)).await })
     }
 
     fn register(&self, key: &RegistryKey, name: &Name, ttl: Duration) -> BoxFuture<'_, Result<Vec<Name>, BrokerError>> {
         let (key, name) = (key.clone(), name.clone());
-        Box::pin(async move { owners::register(&self.shared, &key, &name, ttl).await })
+        Box::pin(async move { self.observe(BrokerCall::Other, owners::register(&self.shared, &key, &name, ttl)).await })
     }
 
     fn unregister(&self, key: &RegistryKey, name: &Name) -> BoxFuture<'_, Result<(), BrokerError>> {
         let (key, name) = (key.clone(), name.clone());
-        Box::pin(async move { owners::unregister(&self.shared, &key, &name).await })
+        Box::pin(async move { self.observe(BrokerCall::Other, owners::unregister(&self.shared, &key, &name)).await })
     }
 
     fn now(&self) -> UnixMillis {

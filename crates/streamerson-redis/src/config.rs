@@ -4,6 +4,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use streamerson_core::Metrics;
+
 use crate::url::RedisUrl;
 
 /// Where the server is, and how long and how much the adapter waits for it.
@@ -19,6 +21,7 @@ pub struct RedisConfig {
     pub(crate) in_flight_bytes_max: usize,
     pub(crate) reconnect_delay_max: Duration,
     pub(crate) clock_interval: Duration,
+    pub(crate) metrics: Metrics,
 }
 
 impl RedisConfig {
@@ -34,6 +37,7 @@ impl RedisConfig {
             in_flight_bytes_max: 64 * 1024 * 1024,
             reconnect_delay_max: Duration::from_secs(1),
             clock_interval: Duration::from_secs(30),
+            metrics: Metrics::default(),
         }
     }
 
@@ -114,6 +118,13 @@ impl RedisConfig {
     /// How often the server is asked for its time. Default: 30 s.
     pub fn clock_interval(mut self, interval: Duration) -> Self {
         self.clock_interval = interval;
+        self
+    }
+
+    /// Who shows what is counted of this broker: whether it is there, how long it takes, how much goes to and fro. Default:
+    /// nobody.
+    pub fn metrics(mut self, metrics: &Metrics) -> Self {
+        self.metrics = metrics.clone();
         self
     }
 }

@@ -1,9 +1,10 @@
 //! One connection to the server, logged in and ready: what a blocking reader owns and what the shared connection is
 //! made of.
 
-use std::{io, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
-use bytes::BytesMut;
+use bytes::{Buf, BytesMut};
+use streamerson_core::metrics::BrokerMetrics;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     time::timeout,
@@ -45,25 +46,36 @@ pub(crate) struct Connection {
     pub(crate) write: WriteHalf,
     pub(crate) replies: ReplyBuffer,
     commands: WriteBuffer,
+    metrics: Arc<BrokerMetrics>,
     /// What the server calls this connection, if it says so: for ending a blocked command from another one.
     pub(crate) id: Option<u64>,
 }
 
 impl Connection {
     /// Connects, logs in and makes sure that the server answers commands.
-    pub(crate) async fn open(config: &RedisConfig) -> Result<Self, ConnectError> {
+    pub(crate) async fn open(config: &RedisConfig, metrics: &Arc<BrokerMetrics>) -> Result<Self, ConnectError> {
         let mut step = Step::Connect;
-        match timeout(config.connect_timeout, Self::open_unbounded(config, &mut step)).await {
+        match timeout(config.connect_timeout, Self::open_unbounded(config, metrics, &mut step)).await {
             Ok(outcome) => outcome,
             Err(_) => Err(ConnectError::Unreachable(format!("{step} within {:?}", config.connect_timeout))),
         }
     }
 
-    async fn open_unbounded(config: &RedisConfig, step: &mut Step) -> Result<Self, ConnectError> {
+    async fn open_unbounded(
+        config: &RedisConfig,
+        metrics: &Arc<BrokerMetrics>,
+        step: &mut Step,
+    ) -> Result<Self, ConnectError> {
         let (read, write) = transport::open(&config.url, step).await?;
         *step = Step::LogIn;
-        let mut connection =
-            Self { read, write, replies: ReplyBuffer::default(), commands: WriteBuffer::default(), id: None };
+        let mut connection = Self {
+            read,
+            write,
+            replies: ReplyBuffer::new(Arc::clone(metrics)),
+            commands: WriteBuffer::default(),
+            metrics: Arc::clone(metrics),
+            id: None,
+        };
         match connection.log_in(config).await {
             Ok(()) => Ok(connection),
             // On its port for TLS, Redis answers anything else by closing the connection; others send an alert.
@@ -130,6 +142,8 @@ impl Connection {
         encode: impl FnOnce(&mut WriteBuffer),
     ) -> Result<Reply, Broken> {
         encode(&mut self.commands);
+        self.metrics.commands.add_one();
+        self.metrics.batches.add_one();
         let exchange = async {
             self.flush().await?;
             self.receive().await
@@ -142,6 +156,7 @@ impl Connection {
 
     async fn flush(&mut self) -> Result<(), Broken> {
         let mut segments = self.commands.take();
+        self.metrics.sent_bytes.add(segments.remaining() as u64);
         let lost = |error: io::Error| Broken(transport::explain(&error));
         self.write.write_all_buf(&mut segments).await.map_err(lost)?;
         self.write.flush().await.map_err(lost)
@@ -164,15 +179,20 @@ impl std::fmt::Debug for Connection {
 }
 
 /// What has arrived and was not taken as a reply yet.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct ReplyBuffer {
     bytes: BytesMut,
     decoder: Decoder,
     /// Whether there was a reply, and so a server that speaks the protocol.
     begun: bool,
+    metrics: Arc<BrokerMetrics>,
 }
 
 impl ReplyBuffer {
+    fn new(metrics: Arc<BrokerMetrics>) -> Self {
+        Self { bytes: BytesMut::new(), decoder: Decoder::default(), begun: false, metrics }
+    }
+
     /// The next reply, if all of it has arrived.
     pub(crate) fn next(&mut self) -> Result<Option<Reply>, Broken> {
         let reply = self.decoder.decode(&mut self.bytes).map_err(|error| Broken(error.to_string()))?;
@@ -187,7 +207,10 @@ impl ReplyBuffer {
         }
         match read.read_buf(&mut self.bytes).await {
             Ok(0) => Err(Broken(transport::CLOSED.to_owned())),
-            Ok(_) => Ok(()),
+            Ok(count) => {
+                self.metrics.received_bytes.add(count as u64);
+                Ok(())
+            }
             Err(error) => Err(Broken(transport::explain(&error))),
         }
     }

@@ -59,7 +59,9 @@ impl RedisGroupReader {
         // Taken out while in use: when this future is dropped, so is a connection that still owes a reply.
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
-            None => Connection::open(config).await.map_err(|error| connect_error(address, &error))?,
+            None => {
+                Connection::open(config, self.shared.metrics()).await.map_err(|error| connect_error(address, &error))?
+            }
         };
         self.wake.blocked.store(connection.id.unwrap_or(0), Ordering::SeqCst);
         let block = if self.wake.wanted.swap(false, Ordering::SeqCst) { Duration::ZERO } else { block };
@@ -94,7 +96,10 @@ impl RedisGroupReader {
 
 impl GroupReader for RedisGroupReader {
     fn read(&mut self, count: usize, block: Duration) -> BoxFuture<'_, Result<Vec<Delivered>, BrokerError>> {
-        Box::pin(self.read(count, block))
+        Box::pin(async move {
+            let metrics = Arc::clone(self.shared.metrics());
+            self.read(count, block).await.inspect_err(|error| metrics.failed(error))
+        })
     }
 
     fn waker(&self) -> ReadWaker {

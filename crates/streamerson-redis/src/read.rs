@@ -120,7 +120,9 @@ impl RedisReader {
         // Taken out while in use: when this future is dropped, so is a connection that still owes a reply.
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
-            None => Connection::open(config).await.map_err(|error| connect_error(address, &error))?,
+            None => {
+                Connection::open(config, self.shared.metrics()).await.map_err(|error| connect_error(address, &error))?
+            }
         };
         let (wake_key, wake_cursor) = &self.wake_cursor;
         let reply = connection.call(block.saturating_add(config.block_margin), |commands| {
@@ -174,7 +176,10 @@ impl Reader for RedisReader {
         count: usize,
         block: Duration,
     ) -> BoxFuture<'a, Result<Vec<StreamRead>, BrokerError>> {
-        Box::pin(self.read(cursors, count, block))
+        Box::pin(async move {
+            let metrics = Arc::clone(self.shared.metrics());
+            self.read(cursors, count, block).await.inspect_err(|error| metrics.failed(error))
+        })
     }
 
     fn waker(&self) -> ReadWaker {

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, PoisonError, RwLock,
+        Arc, Mutex, PoisonError, RwLock, Weak,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
@@ -15,6 +15,7 @@ use super::inbox::Inbox;
 use crate::{
     broker::{Broker, BrokerError, Keep, Membership, SharedBroker},
     entry::EntryId,
+    metrics::{ClientMetrics, Metrics},
     name::Name,
     topic::{StreamKey, Topic},
 };
@@ -36,6 +37,7 @@ pub(super) struct Channel {
     pub(super) inbox_name: Name,
     pub(super) inbox_key: StreamKey,
     pub(super) inbox: Inbox,
+    pub(super) metrics: Arc<ClientMetrics>,
     /// Set once the end of a shared inbox was found, from where it is read.
     pinned: OnceCell<()>,
     /// Calls that are under way here.
@@ -55,7 +57,7 @@ struct Backlog {
 }
 
 impl Channel {
-    fn new(topic: &Topic) -> Self {
+    fn new(topic: &Topic, metrics: Arc<ClientMetrics>) -> Self {
         let inbox_name = if topic.is_js() { Name::SHARED_INBOX } else { Name::unique() };
         Self {
             topic: topic.clone(),
@@ -63,6 +65,7 @@ impl Channel {
             inbox_key: topic.inbox(&inbox_name),
             inbox_name,
             inbox: Inbox::default(),
+            metrics,
             pinned: OnceCell::new(),
             waiting: AtomicUsize::new(0),
             used: Mutex::new(Instant::now()),
@@ -166,6 +169,14 @@ impl Channel {
     }
 }
 
+impl Drop for Channel {
+    fn drop(&mut self) {
+        if self.inbox.is_open() {
+            self.metrics.inboxes.fall();
+        }
+    }
+}
+
 impl Backlog {
     fn admit(&mut self, max: u64) -> bool {
         let has_room = self.entries < max;
@@ -231,14 +242,21 @@ impl Drop for InUse {
 }
 
 /// The channels of one client.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Channels {
     by_topic: RwLock<HashMap<Topic, Arc<Channel>>>,
     /// Rises when an inbox comes or goes.
     generation: AtomicU64,
+    metrics: Metrics,
+    broker: Weak<dyn Broker>,
 }
 
 impl Channels {
+    pub(super) fn new(metrics: Metrics, broker: &SharedBroker) -> Self {
+        let (by_topic, generation) = (RwLock::default(), AtomicU64::new(0));
+        Self { by_topic, generation, metrics, broker: Arc::downgrade(broker) }
+    }
+
     /// The channel of a topic.
     pub(super) fn enter(&self, topic: &Topic) -> InUse {
         {
@@ -250,15 +268,23 @@ impl Channels {
             }
         }
         let mut channels = self.by_topic.write().unwrap_or_else(PoisonError::into_inner);
-        let channel = channels.entry(topic.clone()).or_insert_with(|| Arc::new(Channel::new(topic)));
+        let channel = channels.entry(topic.clone()).or_insert_with(|| Arc::new(self.make(topic)));
         channel.waiting.fetch_add(1, Ordering::Acquire);
         InUse(Arc::clone(channel))
+    }
+
+    fn make(&self, topic: &Topic) -> Channel {
+        if let Some(broker) = self.broker.upgrade() {
+            self.metrics.watch_backlog(&broker, topic);
+        }
+        Channel::new(topic, self.metrics.client(topic))
     }
 
     /// Makes the channel one that replies come to; answers whether it was none before, so that the reader must be told.
     pub(super) fn open(&self, channel: &Channel) -> bool {
         let new = channel.inbox.open();
         if new {
+            channel.metrics.inboxes.rise();
             self.generation.fetch_add(1, Ordering::Release);
         }
         new

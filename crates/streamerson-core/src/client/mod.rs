@@ -39,6 +39,7 @@ use crate::{
     broker::{Append, BrokerError, ReadWaker, SharedBroker},
     entry::Fields,
     message::Message,
+    metrics::{Metrics, Sent},
     name::InvalidName,
     produce,
     reply::Reply,
@@ -64,6 +65,8 @@ pub struct ClientConfig {
     pub payload_bytes_max: usize,
     /// How long one read for replies waits; 2 s. It costs no latency, only that often a command.
     pub block: Duration,
+    /// Who shows what this client counts; nobody by default.
+    pub metrics: Metrics,
 }
 
 impl Default for ClientConfig {
@@ -74,6 +77,7 @@ impl Default for ClientConfig {
             backlog_max: 1_000_000,
             payload_bytes_max: crate::wire::PAYLOAD_BYTES_MAX,
             block: Duration::from_secs(2),
+            metrics: Metrics::default(),
         }
     }
 }
@@ -113,11 +117,12 @@ impl Client {
     pub fn with_config(broker: impl Into<SharedBroker>, config: ClientConfig) -> Self {
         let closed = CancellationToken::new();
         let wire = Wire { payload_bytes_max: config.payload_bytes_max };
+        let broker = broker.into();
         let inboxes = Arc::new(Inboxes {
-            broker: broker.into(),
+            channels: Channels::new(config.metrics.clone(), &broker),
+            broker,
             wire,
             block: config.block,
-            channels: Channels::default(),
             pending: Arc::new(PendingCalls::new(config.calls_max)),
             closed: closed.clone(),
             trim_soon: Notify::new(),
@@ -204,11 +209,15 @@ impl Client {
         let timeout = request.timeout.unwrap_or(self.timeout);
         let channel = self.shared.inboxes.channels.enter(topic);
         let now = Instant::now();
+        let sending = channel.metrics.call(now);
         let deadline = now.checked_add(timeout).unwrap_or(now + FOR_EVER);
-        match tokio::time::timeout_at(deadline, self.request_on(&channel, request, timeout, deadline)).await {
-            Ok(result) => result,
-            Err(_) => Err(self.why_no_reply(&channel, timeout).await),
-        }
+        let result =
+            match tokio::time::timeout_at(deadline, self.request_on(&channel, request, timeout, deadline)).await {
+                Ok(result) => result,
+                Err(_) => Err(self.why_no_reply(&channel, timeout).await),
+            };
+        sending.ends(Sent::of_call(&result));
+        result
     }
 
     /// Sends an event.
@@ -217,14 +226,21 @@ impl Client {
     ///
     /// [`CallError`] when the broker did not take it. After [`BrokerError::Interrupted`] it may have.
     pub async fn emit(&self, topic: &Topic, message: Message) -> Result<Emitted, CallError> {
-        let inboxes = &self.shared.inboxes;
+        let channel = self.shared.inboxes.channels.enter(topic);
+        let sending = channel.metrics.event();
+        let result = self.emit_on(&channel, message).await;
+        sending.ends(result.as_ref().map_or_else(Sent::of_error, |_| Sent::Appended));
+        result
+    }
+
+    async fn emit_on(&self, channel: &InUse, message: Message) -> Result<Emitted, CallError> {
+        let (inboxes, topic) = (&self.shared.inboxes, &channel.topic);
         if inboxes.closed.is_cancelled() {
             return Err(CallError::Closed);
         }
         let fields = self.encode(topic, &message)?;
-        let channel = inboxes.channels.enter(topic);
         let append = async {
-            self.check_backlog(&channel).await?;
+            self.check_backlog(channel).await?;
             let entries_max = topic.entries_max();
             let append = Append { entries_max, ..Append::new(channel.inbound.clone(), fields) };
             Ok::<_, CallError>(produce::append_once(&*inboxes.broker, &message.id, append).await?)
@@ -300,6 +316,7 @@ impl Client {
                 return Err(error.into());
             }
         };
+        channel.metrics.requests.add_one();
         // On the connection that it was confirmed on, the inbox was not touched.
         if let Some(epoch) = placed.epoch
             && is_kept

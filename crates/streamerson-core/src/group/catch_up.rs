@@ -68,6 +68,7 @@ impl CatchUp {
             info!(member = ?shared.membership, deliveries = found.len(), "took over what the owner before had");
         }
         self.is_heir = true;
+        shared.metrics.group.delivered(&found);
         for delivered in found {
             take.take_in(delivered, since).await;
         }

@@ -56,12 +56,14 @@ pub(super) struct Ended {
     pub(super) settled: Settled,
     /// Whether whoever asked is told nothing, since another group does that.
     pub(super) silent: bool,
+    /// Whether this outcome was counted before.
+    pub(super) counted: bool,
 }
 
 impl Ended {
     pub(super) fn new(delivery: &Arc<Delivery>, state: &Arc<HeldState>, settled: Settled) -> Self {
         let (delivery, state) = (Arc::clone(delivery), Arc::clone(state));
-        Self { entry: delivery.entry, delivery: Some(delivery), state, settled, silent: false }
+        Self { entry: delivery.entry, delivery: Some(delivery), state, settled, silent: false, counted: false }
     }
 
     /// The end of what waits here for another attempt, and then waits in the schedule.
@@ -69,12 +71,13 @@ impl Ended {
         // Counted already, and about to be counted once more.
         let failures = taken.delivery.failures.saturating_sub(1);
         let delivery = Arc::new(Delivery { failures, ..Delivery::clone(&taken.delivery) });
-        Self::new(&delivery, &taken.state, Outcome::Retried { after, error: "put off".into() }.into())
+        let outcome = Outcome::Retried { after, error: "put off".into() };
+        Self { counted: true, ..Self::new(&delivery, &taken.state, outcome.into()) }
     }
 
     /// The end of what is no message.
     pub(super) fn malformed(entry: EntryId, state: Arc<HeldState>, outcome: Outcome) -> Self {
-        Self { entry, delivery: None, state, settled: outcome.into(), silent: false }
+        Self { entry, delivery: None, state, settled: outcome.into(), silent: false, counted: false }
     }
 }
 
@@ -442,11 +445,12 @@ impl Holdings {
         at_work
     }
 
-    /// All that is held is somebody else's now.
-    pub(super) fn lose_all(&self) {
+    /// All that is held is somebody else's now; answers how many of it somebody works on.
+    pub(super) fn lose_all(&self) -> usize {
         let held = std::mem::take(&mut self.lock().held);
         held.values().for_each(|held| held.lose());
         self.shrunk();
+        held.values().filter(|held| !held.ended.load(Ordering::Acquire)).count()
     }
 
     /// Whether something was let go that the group may not have finished yet.

@@ -64,6 +64,7 @@ pub(super) async fn renew_now(shared: &Shared) -> Result<(), BrokerError> {
     let since = Instant::now();
     let lost = shared.broker.renew(&shared.membership, ids.clone()).await?;
     let lost = shared.holdings().renewed(&ids, &lost, since);
+    shared.metrics.group.leases_lost.add(lost as u64);
     if lost > 0 {
         warn!(member = ?shared.membership, lost, "leases lost: others have these deliveries");
     }
@@ -107,6 +108,7 @@ pub(super) async fn hand_back(shared: &Shared) {
         Ok(()) => {
             unheard.0 = None;
             shared.handed_back_count.fetch_add(deliveries, Ordering::Relaxed);
+            shared.metrics.group.handed_back.add(deliveries as u64);
         }
         Err(error) => debug!(member = ?shared.membership, deliveries, %error, "not handed back; their leases will end"),
     }
@@ -187,6 +189,7 @@ async fn reclaim_some(take: &Take, cursor: EntryId, count: usize) -> Option<(Ent
             if deliveries > 0 {
                 info!(member = ?shared.membership, deliveries, "took over deliveries that nobody held any more");
             }
+            shared.metrics.group.delivered(&reclaimed.deliveries);
             for delivered in reclaimed.deliveries {
                 take.take_in(delivered, since).await;
             }
@@ -215,6 +218,10 @@ pub(super) async fn reclaim_from(
         dead_entries_max: DEAD_ENTRIES_MAX,
     };
     let reclaimed = shared.broker.reclaim(from).await?;
+    let metrics = &shared.metrics.group;
+    metrics.taken_over.add(reclaimed.deliveries.len() as u64);
+    metrics.dead_dropped.add(reclaimed.dead_dropped);
+    metrics.trimmed(reclaimed.trimmed.len() as u64);
     if !reclaimed.trimmed.is_empty() {
         let entries = reclaimed.trimmed.len();
         warn!(key = %shared.membership.key, entries, "pending entries were gone from the stream; dead-lettered");

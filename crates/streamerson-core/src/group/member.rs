@@ -32,7 +32,8 @@ use super::{
 use crate::{
     broker::{BrokerError, GroupStart, Membership, ReadWaker, SharedBroker},
     entry::EntryId,
-    name::Name,
+    metrics::{MemberMetrics, Metrics},
+    name::{EventType, Name},
     topic::{OUT_ENTRIES_MAX, StreamKey, Topic},
     wire::Wire,
 };
@@ -75,6 +76,10 @@ pub struct MemberConfig {
     pub out_entries_max: u64,
     /// Where the group starts if it does not exist: with everything that the stream holds.
     pub start: GroupStart,
+    /// Who shows what this member counts; nobody by default.
+    pub metrics: Metrics,
+    /// Event types that are counted by name, as those that have a handler; others count as `(other)`. None by default.
+    pub named_events: Vec<EventType>,
 }
 
 impl Default for MemberConfig {
@@ -92,6 +97,8 @@ impl Default for MemberConfig {
             out_kept: Duration::from_secs(10 * 60),
             out_entries_max: OUT_ENTRIES_MAX,
             start: GroupStart::After(EntryId::ZERO),
+            metrics: Metrics::default(),
+            named_events: Vec::new(),
         }
     }
 }
@@ -129,6 +136,7 @@ pub(super) struct Shared {
     pub(super) dead: StreamKey,
     pub(super) wire: Wire,
     pub(super) config: MemberConfig,
+    pub(super) metrics: Arc<MemberMetrics>,
     pub(super) dispatch: Arc<Dispatch>,
     /// Those that die with this member.
     pub(super) neighbours: Arc<Neighbours>,
@@ -291,10 +299,12 @@ impl Member {
         if broker.create_group(&membership.key, &membership.group, config.start).await? {
             debug!(%topic, group = %membership.group, "group made");
         }
+        config.metrics.watch_backlog(&broker, &topic);
         let gone = CancellationToken::new();
         let stopped = gone.child_token();
         let shared = Arc::new(Shared {
             dead: topic.dead(),
+            metrics: config.metrics.member(&topic, &membership.group, &config.named_events),
             wire: Wire { payload_bytes_max: config.payload_bytes_max },
             dispatch: Arc::new(Dispatch::new(sole.is_some().then(|| stopped.clone()))),
             neighbours,

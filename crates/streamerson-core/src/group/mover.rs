@@ -19,6 +19,7 @@ pub(super) async fn move_due(shared: Arc<Shared>) {
         let mut pause = LOOK_EVERY;
         match shared.broker.move_due(&schedule, MOVE_MAX).await {
             Ok(due) => {
+                shared.metrics.group.moved.add(due.moved as u64);
                 if due.moved > 0 {
                     debug!(topic = %shared.topic, moved = due.moved, "scheduled messages are due");
                 }

@@ -21,6 +21,7 @@ use crate::{
     entry::EntryId,
     headers::Headers,
     message::{Message, UnixMillis},
+    metrics::{End, EventMetrics},
     name::{Name, ScheduleId},
     problem::Problem,
     produce,
@@ -76,16 +77,61 @@ async fn settle_batch(shared: &Shared, mut ended: Vec<Ended>) {
     let fresh = shared.sole.as_ref().is_none_or(|sole| sole.lasts(sole.ttl() / 2))
         && ended.iter().all(|ended| ended.state.is_fresh(half_lease));
     let fence = if fresh { Fence::Renewed } else { Fence::Check };
-    let (held, batch): (Vec<_>, Vec<_>) =
-        ended.into_iter().map(|ended| ((ended.entry, Arc::clone(&ended.state)), settlement(shared, ended))).unzip();
-    let Err(error) = settle(shared, &held, &batch, fence).await else { return };
+    let mut counts = Vec::with_capacity(ended.len());
+    let (held, batch): (Vec<_>, Vec<_>) = ended
+        .into_iter()
+        .map(|ended| {
+            let (held, mut count) = ((ended.entry, Arc::clone(&ended.state)), Count::of(shared, &ended));
+            let settlement = settlement(shared, ended);
+            count.correct(&settlement);
+            counts.push(count);
+            (held, settlement)
+        })
+        .unzip();
+    let Err(error) = settle(shared, &held, &batch, &counts, fence).await else { return };
     if let [(entry, state)] = &held[..] {
         return give_up(shared, *entry, state, &error);
     }
     // One of them cannot be settled; the others must not share its fate.
-    for (held, settlement) in held.iter().zip(batch) {
-        if let Err(error) = settle(shared, std::slice::from_ref(held), &[settlement], Fence::Check).await {
+    for ((held, settlement), count) in held.iter().zip(batch).zip(counts) {
+        if let Err(error) = settle(shared, std::slice::from_ref(held), &[settlement], &[count], Fence::Check).await {
             give_up(shared, held.0, &held.1, &error);
+        }
+    }
+}
+
+/// What is counted of a delivery once it is settled.
+struct Count<'a> {
+    of: &'a EventMetrics,
+    end: End,
+    /// Whether it was counted before.
+    is_counted: bool,
+}
+
+impl<'a> Count<'a> {
+    fn of(shared: &'a Shared, ended: &Ended) -> Self {
+        let event = ended.delivery.as_deref().map(|delivery| &delivery.message.event);
+        let end = End::of(&ended.settled.outcome, asked(ended).is_some());
+        Self { of: shared.metrics.of_any(event), end, is_counted: ended.counted }
+    }
+
+    /// An answer that is too large to be sent becomes a dead letter.
+    fn correct(&mut self, settlement: &Settlement) {
+        if settlement.dead.is_some() && !matches!(self.end, End::Dead(_)) {
+            self.end = End::Dead(Reason::Failed);
+        }
+    }
+
+    fn is_like(&self, other: &Self) -> bool {
+        std::ptr::eq(self.of, other.of) && self.end == other.end && self.is_counted == other.is_counted
+    }
+}
+
+/// Counts what was settled, and what ended alike as one: of a batch most did.
+fn count(settled: &[&Count<'_>]) {
+    for alike in settled.chunk_by(|one, next| one.is_like(next)) {
+        if !alike[0].is_counted {
+            alike[0].of.ended(alike[0].end, alike.len() as u64);
         }
     }
 }
@@ -101,6 +147,7 @@ async fn settle(
     shared: &Shared,
     held: &[(EntryId, Arc<HeldState>)],
     batch: &[Settlement],
+    counts: &[Count<'_>],
     mut fence: Fence,
 ) -> Result<(), BrokerError> {
     loop {
@@ -111,6 +158,11 @@ async fn settle(
                     debug!(member = ?shared.membership, lost = lost.len(), "settled before, or others have them");
                 }
                 shared.settled(held, &lost);
+                shared.metrics.group.batches.observe(batch.len() as u64);
+                shared.metrics.group.dead_dropped.add(settled.dead_dropped);
+                let is_ours = |(id, _): &(EntryId, _)| !lost.contains(id);
+                let ours = held.iter().zip(counts).filter(|(held, _)| is_ours(held)).map(|(_, count)| count);
+                count(&ours.collect::<Vec<_>>());
                 return Ok(());
             }
             Err(error) if error.is_transient() => {
@@ -259,6 +311,7 @@ impl Shared {
         let delivery = Delivery { failures: delivery.failures.saturating_add(1), ..Delivery::clone(delivery) };
         debug!(event = %message.event, id = %message.id, %entry, ?after, error, "another attempt will follow");
         ended.state.ended.store(false, Ordering::Release);
+        self.metrics.of(&message.event).ended(End::Retried, 1);
         let taken = Taken { delivery: Arc::new(delivery), state: Arc::clone(&ended.state) };
         let now = Instant::now();
         self.dispatch.retry(taken, now.checked_add(*after).unwrap_or(now + FOR_EVER));

@@ -172,6 +172,7 @@ pub(super) async fn take_new(take: Take) {
                     continue;
                 }
                 last = delivered.last().map_or(last, |delivered| delivered.entry.id);
+                shared.metrics.group.delivered(&delivered);
                 for delivered in delivered {
                     take.take_in(delivered, since).await;
                 }

@@ -9,14 +9,14 @@ use std::{
 };
 
 use bytes::Buf;
-use streamerson_core::{UnixMillis, broker::Health};
+use streamerson_core::{UnixMillis, broker::Health, metrics::BrokerMetrics};
 use tokio::{
     io::AsyncWriteExt,
     sync::oneshot,
     time::{Instant, sleep},
 };
 
-use super::{FIRST_EPOCH, Link, Phase};
+use super::{FIRST_EPOCH, Link, Phase, queue::Answered};
 use crate::{
     connection::{Broken, ConnectError, Connection, ReplyBuffer},
     eviction,
@@ -45,6 +45,9 @@ pub(super) async fn run(link: Driven, first: Option<Connection>) {
             None => {
                 let Some(connection) = connect(&link, &mut outage, &mut backoff).await else { return };
                 link.up(epoch);
+                if epoch > FIRST_EPOCH {
+                    link.metrics.reconnects.add_one();
+                }
                 outage.end(&link);
                 connection
             }
@@ -81,7 +84,7 @@ pub(super) async fn run(link: Driven, first: Option<Connection>) {
 /// Opens a connection and asks for the server's time, so that deadlines are right from the first call on, and for what
 /// it does when its memory is full.
 pub(super) async fn open(link: &Link) -> Result<Connection, ConnectError> {
-    let mut connection = Connection::open(&link.config).await?;
+    let mut connection = Connection::open(&link.config, &link.metrics).await?;
     let asked = std::time::Instant::now();
     let reply = connection
         .call(link.config.response_timeout, |commands| {
@@ -193,10 +196,14 @@ async fn write_commands(link: &Link, write: &mut WriteHalf) -> End {
         // Let the tasks that are ready to run queue their commands first: they then share one write.
         tokio::task::yield_now().await;
         let mut segments = link.queue().take();
+        link.metrics.batches.add(u64::from(segments.has_remaining()));
         while segments.has_remaining() {
             match write.write_buf(&mut segments).await {
                 Ok(0) => return End::Lost("the connection takes no more bytes".to_owned()),
-                Ok(count) => link.queue().wrote(count),
+                Ok(count) => {
+                    link.metrics.sent_bytes.add(count as u64);
+                    link.queue().wrote(count);
+                }
                 Err(error) => return End::Lost(transport::explain(&error)),
             }
         }
@@ -228,6 +235,7 @@ async fn read_replies(link: &Link, read: &mut ReadHalf, mut arrived: ReplyBuffer
 
         let expected = link.queue().heard(&mut replies, &mut answered);
         link.room.add_permits(answered.iter().map(|answered| answered.weight).sum());
+        count(&link.metrics, &answered);
         answered.drain(..).for_each(|answered| answered.tell());
         if expected.is_err() {
             return End::Lost(ProtocolError::Unsolicited.to_string());
@@ -237,6 +245,16 @@ async fn read_replies(link: &Link, read: &mut ReadHalf, mut arrived: ReplyBuffer
         }
         if link.is_closing() && link.queue().is_idle() {
             return End::Closed;
+        }
+    }
+}
+
+/// Counts the calls that are timed here. Those of one batch took the same time, and are counted as one.
+fn count(metrics: &BrokerMetrics, answered: &[Answered]) {
+    let now = Instant::now();
+    for alike in answered.chunk_by(|one, next| one.timed == next.timed) {
+        if let Some((call, since)) = alike[0].timed {
+            metrics.answered(call, now - since, alike.len() as u64);
         }
     }
 }

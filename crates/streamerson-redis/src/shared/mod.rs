@@ -18,6 +18,7 @@ use std::{
 use streamerson_core::{
     UnixMillis,
     broker::{BrokerError, Health},
+    metrics::BrokerMetrics,
 };
 use tokio::{
     sync::{Notify, Semaphore, SemaphorePermit, oneshot, watch},
@@ -139,6 +140,11 @@ impl Shared {
         &self.link.address
     }
 
+    /// What is counted of this broker.
+    pub(crate) fn metrics(&self) -> &Arc<BrokerMetrics> {
+        &self.link.metrics
+    }
+
     pub(crate) fn config(&self) -> &RedisConfig {
         &self.link.config
     }
@@ -180,6 +186,7 @@ struct Link {
     phase: watch::Sender<Phase>,
     health: watch::Sender<Health>,
     clock: Clock,
+    metrics: Arc<BrokerMetrics>,
     /// Set when the log says that the server drops streams.
     warned_of_eviction: AtomicBool,
     /// Set when the handle is gone.
@@ -199,13 +206,17 @@ enum Phase {
 
 impl Link {
     fn new(config: RedisConfig) -> Self {
+        let (address, health) = (config.url.to_string(), watch::Sender::new(Health::Up));
+        let metrics = config.metrics.broker(&address);
+        metrics.watch(health.subscribe());
         Self {
-            address: config.url.to_string().into(),
+            address: address.into(),
+            metrics,
+            health,
             queue: Mutex::default(),
             unwritten: Notify::new(),
             room: Semaphore::new(config.in_flight_bytes_max),
             phase: watch::Sender::new(Phase::Connecting("not connected yet".into())),
-            health: watch::Sender::new(Health::Up),
             clock: Clock::new(),
             warned_of_eviction: AtomicBool::new(false),
             closing: AtomicBool::new(false),
@@ -242,6 +253,7 @@ impl Link {
         encode: &mut dyn FnMut(&mut Batch<'_>),
     ) -> Result<Pushed, queue::Closed> {
         let pushed = self.queue().push(weight, tell, encode)?;
+        self.metrics.commands.add(pushed.commands as u64);
         if pushed.first {
             self.unwritten.notify_one();
         }

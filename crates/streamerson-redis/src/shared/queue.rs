@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use streamerson_core::metrics::BrokerCall;
 use tokio::{sync::oneshot, time::Instant};
 
 use crate::resp::{Command, Reply, Segments, WriteBuffer};
@@ -24,9 +25,16 @@ pub(crate) struct Batch<'a> {
     buffer: &'a mut WriteBuffer,
     epoch: u64,
     commands: usize,
+    counts_as: Option<BrokerCall>,
 }
 
 impl Batch<'_> {
+    /// Has the call counted as one of these, and timed from the start of the batch that carries it. For calls of which
+    /// there are so many that each would feel the two looks at the clock.
+    pub(crate) fn counts_as(&mut self, call: BrokerCall) {
+        self.counts_as = Some(call);
+    }
+
     /// Begins a command of `arguments` arguments, its name included. It is answered by one reply.
     pub(crate) fn command(&mut self, arguments: usize) -> Command<'_> {
         self.commands += 1;
@@ -51,7 +59,11 @@ struct Waiter {
     start: u64,
     /// How much room it takes among what is in flight.
     weight: usize,
+    timed: Option<Timed>,
 }
+
+/// A call that is timed: what it is, and since when.
+pub(super) type Timed = (BrokerCall, Instant);
 
 /// The state behind the mutex that callers and driver share. It is held for an encoding or a few pops at a time, never
 /// across an await, so a std mutex serves.
@@ -67,6 +79,8 @@ pub(super) struct Queue {
     written: u64,
     /// Since when the server owes a reply and was silent.
     silent_since: Option<Instant>,
+    /// Since when commands queue that were not taken to be written.
+    batch_since: Option<Instant>,
 }
 
 impl Queue {
@@ -86,20 +100,23 @@ impl Queue {
             return Err(Closed);
         }
         let before = self.buffer.len();
-        let mut batch = Batch { buffer: &mut self.buffer, epoch: self.epoch, commands: 0 };
+        let mut batch = Batch { buffer: &mut self.buffer, epoch: self.epoch, commands: 0, counts_as: None };
         encode(&mut batch);
-        let missing = batch.commands;
+        let (missing, counts_as) = (batch.commands, batch.counts_as);
         let start = self.encoded;
         self.encoded += (self.buffer.len() - before) as u64;
         if missing > 0 {
-            self.waiters.push_back(Waiter { tell, missing, replies: Vec::new(), start, weight });
-            self.silent_since.get_or_insert_with(Instant::now);
+            let since = *self.batch_since.get_or_insert_with(Instant::now);
+            self.silent_since.get_or_insert(since);
+            let timed = counts_as.map(|call| (call, since));
+            self.waiters.push_back(Waiter { tell, missing, replies: Vec::new(), start, weight, timed });
         }
         Ok(Pushed { epoch: self.epoch, commands: missing, first: before == 0 && missing > 0 })
     }
 
     /// Takes what waits to be written.
     pub(super) fn take(&mut self) -> Segments {
+        self.batch_since = None;
         self.buffer.take()
     }
 
@@ -120,7 +137,8 @@ impl Queue {
             waiter.missing -= 1;
             if waiter.missing == 0 {
                 let waiter = self.waiters.pop_front().ok_or(Unsolicited)?;
-                answered.push(Answered { tell: waiter.tell, outcome: Ok(waiter.replies), weight: waiter.weight });
+                let Waiter { tell, replies, weight, timed, .. } = waiter;
+                answered.push(Answered { tell, outcome: Ok(replies), weight, timed });
             }
         }
         self.silent_since = (!self.waiters.is_empty()).then(Instant::now);
@@ -131,11 +149,11 @@ impl Queue {
     pub(super) fn close(&mut self) -> Vec<Answered> {
         self.open = false;
         self.buffer.clear();
-        self.silent_since = None;
+        (self.silent_since, self.batch_since) = (None, None);
         let written = self.written;
         let lost = |waiter: Waiter| {
             let fate = if waiter.start >= written { Fate::NotSent } else { Fate::Unknown };
-            Answered { tell: waiter.tell, outcome: Err(fate), weight: waiter.weight }
+            Answered { tell: waiter.tell, outcome: Err(fate), weight: waiter.weight, timed: None }
         };
         self.waiters.drain(..).map(lost).collect()
     }
@@ -182,6 +200,7 @@ pub(super) struct Answered {
     outcome: Outcome,
     /// The room that it gives back.
     pub(super) weight: usize,
+    pub(super) timed: Option<Timed>,
 }
 
 impl Answered {

@@ -131,7 +131,8 @@ impl Owner<'_> {
             }
         }
         // As after a crash: whoever has the shard now has taken all of it, and what handlers come to is discarded.
-        held_by.holdings().lose_all();
+        let lost = held_by.holdings().lose_all();
+        held_by.metrics.group.leases_lost.add(lost as u64);
         End::Lost
     }
 
