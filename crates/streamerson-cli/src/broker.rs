@@ -2,7 +2,7 @@
 
 use std::env;
 
-use streamerson::core::{BrokerError, SharedBroker};
+use streamerson::core::{BrokerError, Metrics, SharedBroker};
 use streamerson::redis::{RedisBroker, RedisConfig, RedisUrl};
 
 use crate::{args::Common, failure::Failure};
@@ -12,9 +12,14 @@ const DEFAULT: &str = "redis://127.0.0.1:6379";
 
 /// Connects to the broker that the user names, or the usual one.
 pub(crate) async fn connect(common: &Common) -> Result<SharedBroker, Failure> {
+    connect_with_metrics(common, &Metrics::default()).await
+}
+
+/// The same, for a command that shows what it counts.
+pub(crate) async fn connect_with_metrics(common: &Common, metrics: &Metrics) -> Result<SharedBroker, Failure> {
     let (url, source) = address(common);
     refuse_memory(&url, source)?;
-    connect_to(&url).await
+    streamerson::connect_with_metrics(&url, metrics).await.map_err(not_connected)
 }
 
 /// As [`connect`], also to the embedded broker: for a command that needs no other process.

@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, Write},
+    net::SocketAddr,
     num::NonZeroUsize,
     time::Duration,
 };
@@ -9,7 +10,9 @@ use std::{
 use clap::Args;
 use http::StatusCode;
 use streamerson::consumer::{Consumer, Incoming, State};
-use streamerson::core::{Headers, Name, Reply};
+use streamerson::core::{Headers, Metrics, Name, Reply};
+use streamerson::gateway::server::{ListenAddr, serve_metrics};
+use tokio::net::TcpListener;
 
 use crate::{
     args::{Common, TopicArgs},
@@ -50,6 +53,10 @@ pub(crate) struct Echo {
     /// How long to finish what was begun, when told to stop
     #[arg(long, value_name = "DURATION", default_value = "25s", value_parser = duration::parse)]
     drain: Duration,
+
+    /// Where to serve /metrics for Prometheus, without a login; port 0 picks a free one
+    #[arg(long, value_name = "ADDR")]
+    metrics: Option<ListenAddr>,
 }
 
 const EXAMPLES: &str = "\
@@ -58,15 +65,25 @@ Examples:
   streamerson echo orders --delay 200ms --concurrency 4    a slow worker, to see a backlog grow
   streamerson echo shop:orders --group audit
   streamerson echo orders --wire js                  for callers that use the TypeScript package
+  streamerson echo orders --metrics 127.0.0.1:9091   and curl 127.0.0.1:9091/metrics
 
 Replies have the content type of their requests; an empty one is answered with 204.";
 
 impl Echo {
     pub(crate) async fn run(self, common: &Common) -> Result<(), Failure> {
-        let Self { topic, group, concurrency, delay, lease, drain } = self;
+        let Self { topic, group, concurrency, delay, lease, drain, metrics: listen } = self;
         let topic = topic.topic();
         let stop = Stop::listen()?;
-        let broker = broker::connect(common).await?;
+        let metrics = Metrics::new();
+        let listener = match &listen {
+            Some(address) => Some(listener(address).await?),
+            None => None,
+        };
+        let broker = broker::connect_with_metrics(common, &metrics).await?;
+        if let Some((listener, address)) = listener {
+            _ = writeln!(io::stderr(), "metrics on http://{address}/metrics");
+            tokio::spawn(serve_metrics(listener, metrics.clone()));
+        }
         _ = writeln!(io::stderr(), "echoing {topic} as a member of the group {group}; Ctrl-C ends it");
         let consumer = Consumer::new(topic.clone())
             .fallback(echo)
@@ -75,7 +92,8 @@ impl Echo {
             .concurrency(concurrency.get())
             .lease(lease)
             .block(BLOCK)
-            .drain(drain);
+            .drain(drain)
+            .metrics(&metrics);
         tokio::select! {
             result = consumer.run(broker, stop.announced()) => {
                 result.map_err(|error| Failure::failed(format!("cannot echo {topic}")).because(error))
@@ -83,6 +101,17 @@ impl Echo {
             () = stop.demanded() => Err(Failure::at_once()),
         }
     }
+}
+
+async fn listener(address: &ListenAddr) -> Result<(TcpListener, SocketAddr), Failure> {
+    let cannot = |error| {
+        Failure::failed(format!("cannot serve metrics on {address}"))
+            .because(error)
+            .hint("`--metrics 127.0.0.1:0` picks a free port")
+    };
+    let listener = TcpListener::bind(address.as_str()).await.map_err(cannot)?;
+    let address = listener.local_addr().map_err(cannot)?;
+    Ok((listener, address))
 }
 
 async fn echo(State(delay): State<Duration>, incoming: Incoming) -> Reply {

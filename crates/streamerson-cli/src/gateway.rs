@@ -8,7 +8,7 @@ use std::{
 };
 
 use clap::Args;
-use streamerson::core::{BrokerError, SharedBroker};
+use streamerson::core::{BrokerError, Metrics, SharedBroker};
 use streamerson::gateway::server::{Config, InvalidConfig, ListenAddr, Overrides, Server, StartError};
 use streamerson::redis::{RedisBroker, RedisConfig, RedisUrl};
 use tracing::warn;
@@ -112,8 +112,8 @@ impl Gateway {
 }
 
 /// A broker that is away is waited for while the gateway runs; one that refuses the login never comes by itself.
-async fn connect(url: &RedisUrl) -> Result<SharedBroker, Failure> {
-    let config = || RedisConfig::new(url.clone()).role("gateway");
+async fn connect(url: &RedisUrl, metrics: &Metrics) -> Result<SharedBroker, Failure> {
+    let config = || RedisConfig::new(url.clone()).role("gateway").metrics(metrics);
     match RedisBroker::connect_with(config()).await {
         Ok(broker) => Ok(Arc::new(broker)),
         Err(error @ BrokerError::Config { .. }) => {

@@ -1,6 +1,6 @@
 //! From an address to a broker.
 
-use streamerson_core::{BrokerError, SharedBroker, broker::memory::Memory};
+use streamerson_core::{Broker, BrokerError, Metrics, SharedBroker, broker::memory::Memory};
 
 /// Connects to the broker at an address.
 ///
@@ -25,14 +25,31 @@ use streamerson_core::{BrokerError, SharedBroker, broker::memory::Memory};
 /// [`BrokerError::Config`] for an address that cannot work or a refused login, and [`BrokerError::Unavailable`] when
 /// nobody answers. Neither shows a password.
 pub async fn connect(url: &str) -> Result<SharedBroker, BrokerError> {
+    connect_with_metrics(url, &Metrics::default()).await
+}
+
+/// The same, for a broker whose numbers are wanted: see [`metrics`](crate::core::metrics).
+///
+/// # Errors
+///
+/// As [`connect`].
+pub async fn connect_with_metrics(url: &str, metrics: &Metrics) -> Result<SharedBroker, BrokerError> {
     match url.split_once("://").map_or(url, |(scheme, _)| scheme) {
         "memory" => match url {
-            "memory://" => Ok(Memory::new().into()),
+            "memory://" => {
+                let broker = Memory::new();
+                metrics.broker(url).watch(broker.health());
+                Ok(broker.into())
+            }
             // Another text after the scheme would look like a way to share the broker between processes.
             _ => Err(unusable("memory://", "the embedded broker has no address: write memory:// and nothing after it")),
         },
         #[cfg(feature = "redis")]
-        _ => Ok(std::sync::Arc::new(streamerson_redis::RedisBroker::connect(url).await?)),
+        _ => {
+            let config =
+                streamerson_redis::RedisConfig::new(url.parse::<streamerson_redis::RedisUrl>()?).metrics(metrics);
+            Ok(std::sync::Arc::new(streamerson_redis::RedisBroker::connect_with(config).await?))
+        }
         #[cfg(not(feature = "redis"))]
         scheme => Err(unusable(
             &format!("{scheme}://…"),

@@ -144,6 +144,33 @@
 //! [`subscribe`](core::broker) gives a `Stream` of entries and `publisher` a `Sink` of messages, so a pipeline is
 //! `subscribe → map → forward`. With a [`Member`](core::group::Member) of a group as its source it survives crashes.
 //!
+//! # What it does, in numbers
+//!
+//! One [`Metrics`] is given to whatever is to be watched, and served as a page that Prometheus reads, here beside a
+//! worker. `docs/metrics.md` lists what is on it.
+//!
+//! ```
+//! use axum::{Router, http::header::CONTENT_TYPE, routing::get};
+//! use streamerson::{Consumer, Json, Metrics, Topic};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # async fn price(Json(item): Json<u64>) -> Json<u64> { Json(item) }
+//! let metrics = Metrics::new();
+//! let broker = streamerson::connect_with_metrics("memory://", &metrics).await?;
+//! let consumer = Consumer::new(Topic::new("prices")?).on("price", price).metrics(&metrics);
+//!
+//! let page = async move || ([(CONTENT_TYPE, Metrics::MEDIA_TYPE)], metrics.scrape().await);
+//! let admin: Router = Router::new().route("/metrics", get(page));
+//! # let address = "127.0.0.1:0";
+//! let listener = tokio::net::TcpListener::bind(address).await?; // one that only operators reach
+//! tokio::spawn(async move { axum::serve(listener, admin).await });
+//!
+//! # let shutdown = async {};
+//! consumer.run(broker, shutdown).await?;
+//! # Ok(()) }
+//! ```
+//!
 //! # Where to look
 //!
 //! | for | see |
@@ -171,10 +198,10 @@ mod connect;
 #[cfg(feature = "test")]
 pub mod test;
 
-pub use connect::connect;
+pub use connect::{connect, connect_with_metrics};
 pub use streamerson_consumer::{self as consumer, Consumer, Json, State};
 pub use streamerson_core::{
-    self as core, BrokerError, Call, Client, Message, Problem, Reply, SharedBroker, Topic, client::CallError,
+    self as core, BrokerError, Call, Client, Message, Metrics, Problem, Reply, SharedBroker, Topic, client::CallError,
 };
 #[cfg(feature = "gateway")]
 pub use streamerson_gateway::{self as gateway, Gateway};

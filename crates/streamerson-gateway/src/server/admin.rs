@@ -1,6 +1,6 @@
 //! What operators ask: is it alive, is it ready, what has it done.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use axum::{
     Router,
@@ -10,18 +10,22 @@ use axum::{
     routing::get,
 };
 use serde::Serialize;
-use streamerson_core::{SharedBroker, client::Client};
+use streamerson_core::{
+    Metrics, SharedBroker,
+    client::Client,
+    metrics::{Metric, Page, Source},
+};
 use tokio::sync::watch;
 
-use super::{
-    metrics::{Page, RouteMetrics, quoted},
-    stage::Stage,
-};
+use super::{metrics::RouteMetrics, stage::Stage};
+
+const PENDING: Metric = Metric::gauge("streamerson_gateway_pending_calls", "Requests that wait for their reply.");
 
 /// What the answers are made of.
 #[derive(Debug)]
 pub(super) struct Watched {
-    pub(super) brokers: Vec<WatchedBroker>,
+    pub(super) metrics: Metrics,
+    pub(super) brokers: Vec<Arc<WatchedBroker>>,
     pub(super) routes: Vec<Arc<RouteMetrics>>,
     pub(super) stage: watch::Receiver<Stage>,
 }
@@ -76,22 +80,17 @@ async fn readyz(State(watched): State<Arc<Watched>>) -> Response {
 }
 
 async fn metrics(State(watched): State<Arc<Watched>>) -> Response {
-    let mut page = Page::default();
-    page.routes(&watched.routes);
-    const PENDING: &str = "streamerson_gateway_pending_calls";
-    page.metric(PENDING, "gauge", "Requests that wait for their reply.");
-    for broker in &watched.brokers {
-        let pending: usize = broker.clients.iter().map(Client::pending).sum();
-        page.sample(PENDING, &label(broker), pending);
-    }
-    const UP: &str = "streamerson_broker_up";
-    page.metric(UP, "gauge", "Whether the broker can be reached: 1 or 0.");
-    for broker in &watched.brokers {
-        page.sample(UP, &label(broker), u8::from(broker.is_up()));
-    }
-    ([(header::CONTENT_TYPE, Page::MEDIA_TYPE)], page.into_text()).into_response()
+    ([(header::CONTENT_TYPE, Metrics::MEDIA_TYPE)], watched.metrics.scrape().await).into_response()
 }
 
-fn label(broker: &WatchedBroker) -> String {
-    format!("broker={}", quoted(&broker.address))
+/// The calls that wait at one broker. Weak, since the broker counts in the same metrics that this is shown by.
+#[derive(Debug)]
+pub(super) struct PendingCalls(pub(super) Weak<WatchedBroker>);
+
+impl Source for PendingCalls {
+    fn write(&self, page: &mut Page) {
+        let Some(watched) = self.0.upgrade() else { return };
+        let pending: usize = watched.clients.iter().map(Client::pending).sum();
+        page.sample(&PENDING, &[("broker", &watched.address)], pending);
+    }
 }

@@ -1,13 +1,11 @@
-//! What is counted, and how Prometheus reads it.
+//! What is counted of requests, by the route that they take.
 
 use std::{
-    collections::BTreeMap,
-    fmt::{self, Write},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use axum::{
@@ -15,41 +13,65 @@ use axum::{
     middleware::Next,
     response::Response,
 };
+use streamerson_core::metrics::{Buckets, Counter, Histogram, Metric, Page, Source};
 
 use crate::http::Outcome;
 
-/// Upper bounds of the histogram's buckets, in seconds; one more holds the rest.
-const BUCKETS: [f64; 13] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+const REQUESTS: Metric = Metric::counter(
+    "streamerson_gateway_requests_total",
+    "Requests answered, by route, method, event type and status.",
+);
+const OUTCOMES: Metric = Metric::counter(
+    "streamerson_gateway_outcomes_total",
+    "What became of requests: passed-on, hung-up, or why the gateway answered itself.",
+);
+const IN_FLIGHT: Metric = Metric::gauge("streamerson_gateway_requests_in_flight", "Requests that are being answered.");
+const DURATION: Metric = Metric::histogram(
+    "streamerson_gateway_request_duration_seconds",
+    "Time from the head of a request to the head of its response.",
+);
 
 /// The counters of one route.
 #[derive(Debug)]
 pub(super) struct RouteMetrics {
-    /// `route="…",method="…"`, written once.
-    labels: String,
+    route: String,
+    method: String,
+    event: String,
     in_flight: AtomicU64,
-    // Held for a few additions, once for each request.
-    counts: Mutex<Counts>,
+    duration: Histogram,
+    /// From 100 on, as far as a status can go.
+    by_status: Box<[Counter]>,
+    by_outcome: [OutcomeCounter; OUTCOMES_MAX],
 }
 
+/// Words for outcomes, at most: they are this crate's, which has some twenty.
+const OUTCOMES_MAX: usize = 40;
+
+/// The counter of one outcome, whose word it has from the first one on.
 #[derive(Debug, Default)]
-struct Counts {
-    by_status: BTreeMap<u16, u64>,
-    by_outcome: BTreeMap<&'static str, u64>,
-    /// How many took longer than the bucket before, and no longer than this one.
-    by_bucket: [u64; BUCKETS.len()],
-    requests: u64,
-    total: Duration,
+struct OutcomeCounter {
+    word: OnceLock<&'static str>,
+    requests: Counter,
 }
 
 impl RouteMetrics {
-    pub(super) fn new(route: &str, method: &str) -> Arc<Self> {
-        let labels = format!("route={},method={}", quoted(route), quoted(method));
-        Arc::new(Self { labels, in_flight: AtomicU64::new(0), counts: Mutex::default() })
+    pub(super) fn new(route: &str, method: &str, event: &str) -> Arc<Self> {
+        Arc::new(Self {
+            route: route.to_owned(),
+            method: method.to_owned(),
+            event: event.to_owned(),
+            in_flight: AtomicU64::new(0),
+            duration: Histogram::new(Buckets::LATENCIES),
+            by_status: (100..1000).map(|_| Counter::new()).collect(),
+            by_outcome: std::array::from_fn(|_| OutcomeCounter::default()),
+        })
     }
 
-    fn lock(&self) -> MutexGuard<'_, Counts> {
-        // Numbers are whole whatever panics elsewhere.
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    fn count_outcome(&self, outcome: &'static str) {
+        let counter = self.by_outcome.iter().find(|counter| *counter.word.get_or_init(|| outcome) == outcome);
+        if let Some(counter) = counter {
+            counter.requests.add_one();
+        }
     }
 
     /// Counts a request by what comes of answering it.
@@ -63,6 +85,22 @@ impl RouteMetrics {
     /// How many requests are being answered.
     pub(super) fn in_flight(&self) -> u64 {
         self.in_flight.load(Ordering::Relaxed)
+    }
+}
+
+impl Source for RouteMetrics {
+    fn write(&self, page: &mut Page) {
+        let labels = [("route", &*self.route), ("method", &*self.method), ("event", &*self.event)];
+        let [route, method, event] = labels;
+        for (status, requests) in (100_u16..).zip(&self.by_status).filter(|(_, requests)| requests.get() > 0) {
+            page.counter(&REQUESTS, &[route, method, event, ("status", &status.to_string())], requests);
+        }
+        for OutcomeCounter { word, requests } in &self.by_outcome {
+            let Some(word) = word.get() else { break };
+            page.counter(&OUTCOMES, &[route, method, event, ("outcome", word)], requests);
+        }
+        page.sample(&IN_FLIGHT, &labels, self.in_flight());
+        page.histogram(&DURATION, &labels, &self.duration);
     }
 }
 
@@ -95,99 +133,16 @@ impl<'a> Observed<'a> {
 impl Drop for Observed<'_> {
     fn drop(&mut self) {
         self.route.in_flight.fetch_sub(1, Ordering::Relaxed);
-        let took = self.since.elapsed();
-        let mut counts = self.route.lock();
         let Some((status, outcome)) = self.answered else {
             // There is no status and no latency of what was not answered.
-            *counts.by_outcome.entry("hung-up").or_default() += 1;
-            return;
+            return self.route.count_outcome("hung-up");
         };
-        *counts.by_status.entry(status).or_default() += 1;
-        *counts.by_outcome.entry(outcome).or_default() += 1;
-        counts.requests += 1;
-        counts.total += took;
-        if let Some(bucket) = BUCKETS.iter().position(|bound| took.as_secs_f64() <= *bound) {
-            counts.by_bucket[bucket] += 1;
+        self.route.duration.observe_time(self.since.elapsed());
+        if let Some(requests) = self.route.by_status.get(usize::from(status).wrapping_sub(100)) {
+            requests.add_one();
         }
+        self.route.count_outcome(outcome);
     }
-}
-
-/// A page in the text format of Prometheus, version 0.0.4.
-#[derive(Debug, Default)]
-pub(super) struct Page(String);
-
-impl Page {
-    pub(super) const MEDIA_TYPE: &'static str = "text/plain; version=0.0.4; charset=utf-8";
-
-    /// Begins a metric; its samples follow.
-    pub(super) fn metric(&mut self, name: &str, kind: &str, help: &str) {
-        self.line(format_args!("# HELP {name} {help}\n# TYPE {name} {kind}"));
-    }
-
-    pub(super) fn sample(&mut self, name: &str, labels: &str, value: impl fmt::Display) {
-        match labels {
-            "" => self.line(format_args!("{name} {value}")),
-            labels => self.line(format_args!("{name}{{{labels}}} {value}")),
-        }
-    }
-
-    /// All that is known of the routes.
-    pub(super) fn routes(&mut self, routes: &[Arc<RouteMetrics>]) {
-        const REQUESTS: &str = "streamerson_gateway_requests_total";
-        self.metric(REQUESTS, "counter", "Requests answered, by route, method and status.");
-        for route in routes {
-            for (status, requests) in &route.lock().by_status {
-                self.sample(REQUESTS, &format!("{},status=\"{status}\"", route.labels), requests);
-            }
-        }
-        const OUTCOMES: &str = "streamerson_gateway_outcomes_total";
-        self.metric(
-            OUTCOMES,
-            "counter",
-            "What became of requests: passed-on, hung-up, or why the gateway answered itself.",
-        );
-        for route in routes {
-            for (outcome, requests) in &route.lock().by_outcome {
-                self.sample(OUTCOMES, &format!("{},outcome=\"{outcome}\"", route.labels), requests);
-            }
-        }
-        const IN_FLIGHT: &str = "streamerson_gateway_requests_in_flight";
-        self.metric(IN_FLIGHT, "gauge", "Requests that are being answered.");
-        for route in routes {
-            self.sample(IN_FLIGHT, &route.labels, route.in_flight());
-        }
-        const DURATION: &str = "streamerson_gateway_request_duration_seconds";
-        self.metric(DURATION, "histogram", "Time from the head of a request to the head of its response.");
-        for route in routes {
-            self.histogram(DURATION, route);
-        }
-    }
-
-    fn histogram(&mut self, name: &str, route: &RouteMetrics) {
-        let (labels, counts) = (&route.labels, route.lock());
-        let (bucket, mut so_far) = (format!("{name}_bucket"), 0);
-        for (bound, requests) in BUCKETS.iter().zip(&counts.by_bucket) {
-            so_far += requests;
-            self.sample(&bucket, &format!("{labels},le=\"{bound}\""), so_far);
-        }
-        self.sample(&bucket, &format!("{labels},le=\"+Inf\""), counts.requests);
-        self.sample(&format!("{name}_sum"), labels, counts.total.as_secs_f64());
-        self.sample(&format!("{name}_count"), labels, counts.requests);
-    }
-
-    pub(super) fn into_text(self) -> String {
-        self.0
-    }
-
-    fn line(&mut self, text: fmt::Arguments<'_>) {
-        // Writing to a string does not fail.
-        _ = writeln!(self.0, "{text}");
-    }
-}
-
-/// The value of a label, as the format wants it.
-pub(super) fn quoted(value: &str) -> String {
-    format!("\"{}\"", value.replace('\\', r"\\").replace('"', r#"\""#).replace('\n', r"\n"))
 }
 
 #[cfg(test)]
@@ -195,18 +150,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_page_has_everything_in_the_text_format() {
-        let route = RouteMetrics::new("/a\\\"b\n", "GET");
+    fn a_route_tells_all_that_became_of_its_requests() {
+        let route = RouteMetrics::new("/a\\\"b\n", "GET", "a.get");
         for answered in [Some((200, "passed-on")), Some((504, "timed-out")), None] {
             let mut observed = Observed::begin(&route);
             observed.answered = answered;
         }
         let under_way = Observed::begin(&route);
         let mut page = Page::default();
-        page.routes(std::slice::from_ref(&route));
+        route.write(&mut page);
         drop(under_way);
-        let text = page.into_text();
-        let labels = r#"route="/a\\\"b\n",method="GET""#;
+        let text = page.to_string();
+        let labels = r#"route="/a\\\"b\n",method="GET",event="a.get""#;
         for line in [
             "# TYPE streamerson_gateway_requests_total counter".to_owned(),
             format!("streamerson_gateway_requests_total{{{labels},status=\"504\"}} 1"),

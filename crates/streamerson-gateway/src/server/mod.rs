@@ -4,6 +4,7 @@
 //! stop. The program `streamerson gateway` is these three calls; `docs/gateway.md` is the reference of the file.
 
 mod admin;
+mod beside;
 mod config;
 mod connections;
 mod cors;
@@ -14,6 +15,7 @@ mod run;
 mod stage;
 
 pub use self::{
+    beside::serve_metrics,
     config::{Config, InvalidConfig, ListenAddr, Overrides},
     run::{Server, StartError},
 };

@@ -35,7 +35,7 @@ pub(super) fn router<B: fmt::Display>(
     let mut router = Router::new();
     let mut metrics = Vec::new();
     for route in &config.routes {
-        let counted = RouteMetrics::new(&route.path, route.methods.as_str());
+        let counted = RouteMetrics::new(&route.path, route.methods.as_str(), &route.event);
         let handler = handler(route, &clients[route.upstream]).layer(from_fn_with_state(counted.clone(), observe));
         for path in std::iter::once(&route.path).chain(&route.also) {
             router = router.route(path, handler.clone());
@@ -43,7 +43,7 @@ pub(super) fn router<B: fmt::Display>(
         metrics.push(counted);
     }
     // Paths that are no route's are the world's to invent, so they share one set of counters.
-    let unrouted = RouteMetrics::new("(none)", "(any)");
+    let unrouted = RouteMetrics::new("(none)", "(any)", "(none)");
     let count = || from_fn_with_state(unrouted.clone(), observe);
     let router =
         router.fallback(not_found.layer(count())).method_not_allowed_fallback(method_not_allowed.layer(count()));

@@ -5,8 +5,9 @@ use std::{error::Error, fmt, io, net::SocketAddr, sync::Arc, time::Duration};
 use axum::Router;
 use futures_util::future::{join_all, try_join_all};
 use streamerson_core::{
-    SharedBroker,
+    Metrics, SharedBroker,
     client::{Client, ClientConfig},
+    metrics::Source,
 };
 use tokio::{
     net::TcpListener,
@@ -15,9 +16,10 @@ use tokio::{
 };
 
 use super::{
-    admin::{self, Watched, WatchedBroker},
+    admin::{self, PendingCalls, Watched, WatchedBroker},
     config::{Config, Limits, ListenAddr},
     connections::Connections,
+    metrics::RouteMetrics,
     router,
     stage::Stage,
 };
@@ -59,7 +61,8 @@ pub enum StartError<E> {
 }
 
 impl Server {
-    /// Takes the addresses of a configuration and connects to its brokers, each once, by `connect`.
+    /// Takes the addresses of a configuration and connects to its brokers, each once, by `connect`. What is counted of
+    /// them belongs to the [`Metrics`] that it is given.
     ///
     /// A broker that is away is the caller's to decide about: with one that connects later the server starts, answers
     /// 503 and is not ready until then.
@@ -69,20 +72,27 @@ impl Server {
     /// An address that cannot be had, or what `connect` answered.
     pub async fn bind<B: fmt::Display, E>(
         config: Config<B>,
-        connect: impl AsyncFn(&B) -> Result<SharedBroker, E>,
+        connect: impl AsyncFn(&B, &Metrics) -> Result<SharedBroker, E>,
     ) -> Result<Self, StartError<E>> {
         let public = bind(&config.listen).await?;
         let admin = match &config.admin {
             Some(address) => Some(bind(address).await?),
             None => None,
         };
-        let brokers =
-            try_join_all(config.brokers.iter().map(|broker| connect(broker))).await.map_err(StartError::Connect)?;
-        let clients = clients(&config, &brokers);
+        let metrics = Metrics::new();
+        let connecting = config.brokers.iter().map(|broker| connect(broker, &metrics));
+        let brokers = try_join_all(connecting).await.map_err(StartError::Connect)?;
+        let clients = clients(&config, &brokers, &metrics);
         let (stage, staged) = watch::channel(Stage::Serving);
         let (router, routes) = router::router(&config, &clients, staged.clone());
         let brokers = watched_brokers(&config, brokers, &clients);
-        let watched = Arc::new(Watched { brokers, routes, stage: staged });
+        show(&metrics, &brokers, &routes);
+        for route in &config.routes {
+            // From the start, and not from the first request on.
+            let upstream = &config.upstreams[route.upstream];
+            metrics.watch_backlog(&brokers[upstream.broker].broker, &route.topic);
+        }
+        let watched = Arc::new(Watched { metrics, brokers, routes, stage: staged });
         let listener = |(socket, address), router| Listener { socket, address, router };
         Ok(Self {
             public: listener(public, router),
@@ -105,6 +115,12 @@ impl Server {
     #[must_use]
     pub fn admin_address(&self) -> Option<SocketAddr> {
         self.admin.as_ref().map(|admin| admin.address)
+    }
+
+    /// What it counts, and shows at `/metrics` where it listens for operators.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.watched.metrics
     }
 
     /// Serves until `shutdown` returns, and then ends: it is not ready any more, accepts no connection, finishes what was
@@ -153,10 +169,11 @@ async fn bind<E>(address: &ListenAddr) -> Result<(TcpListener, SocketAddr), Star
 }
 
 /// A client for each upstream.
-fn clients<B>(config: &Config<B>, brokers: &[SharedBroker]) -> Vec<Client> {
+fn clients<B>(config: &Config<B>, brokers: &[SharedBroker], metrics: &Metrics) -> Vec<Client> {
     let client = |(index, upstream): (usize, &super::config::Upstream)| {
         let mut bounds = ClientConfig::default();
         bounds.backlog_max = upstream.backlog_max;
+        bounds.metrics = metrics.clone();
         // A route that takes larger bodies means to send them.
         let routes = config.routes.iter().filter(|route| route.upstream == index);
         let largest = routes.map(|route| route.body_bytes_max).max().unwrap_or_default();
@@ -170,13 +187,24 @@ fn watched_brokers<B: fmt::Display>(
     config: &Config<B>,
     brokers: Vec<SharedBroker>,
     clients: &[Client],
-) -> Vec<WatchedBroker> {
+) -> Vec<Arc<WatchedBroker>> {
     let watched = |(index, (address, broker)): (usize, (&B, SharedBroker))| {
         let sending = config.upstreams.iter().zip(clients).filter(|(upstream, _)| upstream.broker == index);
         let clients = sending.map(|(_, client)| client.clone()).collect();
-        WatchedBroker { address: address.to_string(), broker, clients }
+        Arc::new(WatchedBroker { address: address.to_string(), broker, clients })
     };
     config.brokers.iter().zip(brokers).enumerate().map(watched).collect()
+}
+
+/// What is on the page besides what clients count.
+fn show(metrics: &Metrics, brokers: &[Arc<WatchedBroker>], routes: &[Arc<RouteMetrics>]) {
+    for broker in brokers {
+        metrics.broker(&broker.address).watch(broker.broker.health());
+        metrics.add(Arc::new(PendingCalls(Arc::downgrade(broker))));
+    }
+    for route in routes {
+        metrics.add(Arc::clone(route) as Arc<dyn Source>);
+    }
 }
 
 impl<E> fmt::Display for StartError<E> {

@@ -68,7 +68,7 @@ async fn what_was_begun_is_answered_and_operators_are_told() {
     let worker = Worker::start(&scene.broker, "orders").await;
     let (mut slow, idle) = (gateway.connect().await, gateway.connect().await);
     slow.send("POST /ask/slow", &[], "").await.unwrap();
-    let in_flight = "requests_in_flight{route=\"/ask/{case}\",method=\"POST\"} 1";
+    let in_flight = "requests_in_flight{route=\"/ask/{case}\",method=\"POST\",event=\"order.update\"} 1";
     eventually("the request to be under way", async || {
         let metrics = gateway.admin().await.exchange("GET /metrics", &[], "").await.ok()?.text();
         metrics.contains(in_flight).then_some(())

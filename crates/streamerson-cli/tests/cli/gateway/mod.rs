@@ -3,6 +3,7 @@
 mod check;
 mod drain;
 mod http;
+mod metrics;
 mod operators;
 mod scene;
 mod statuses;

@@ -88,7 +88,7 @@ async fn metrics_tell_what_became_of_requests() {
     }
     let mut under_way = gateway.connect().await;
     under_way.send("GET /ask/never", &[], "").await.unwrap();
-    let route = r#"route="/ask/{case}",method="GET""#;
+    let route = r#"route="/ask/{case}",method="GET",event="order.get""#;
     let in_flight = format!("streamerson_gateway_requests_in_flight{{{route}}} 1");
     let metrics = eventually("the request to be under way", async || {
         let answer = gateway.admin().await.exchange("GET /metrics", &[], "").await.ok()?;
@@ -103,9 +103,9 @@ async fn metrics_tell_what_became_of_requests() {
         format!("streamerson_gateway_requests_total{{{route},status=\"418\"}} 1"),
         format!("streamerson_gateway_request_duration_seconds_count{{{route}}} 2"),
         format!("streamerson_gateway_outcomes_total{{{route},outcome=\"passed-on\"}} 2"),
-        r#"streamerson_gateway_requests_total{route="/tell",method="POST",status="202"} 1"#.into(),
-        r#"streamerson_gateway_outcomes_total{route="(none)",method="(any)",outcome="not-found"} 1"#.into(),
-        r#"streamerson_gateway_outcomes_total{route="(none)",method="(any)",outcome="method-not-allowed"} 1"#.into(),
+        r#"streamerson_gateway_requests_total{route="/tell",method="POST",event="page.viewed",status="202"} 1"#.into(),
+        r#"streamerson_gateway_outcomes_total{route="(none)",method="(any)",event="(none)",outcome="not-found"} 1"#.into(),
+        r#"streamerson_gateway_outcomes_total{route="(none)",method="(any)",event="(none)",outcome="method-not-allowed"} 1"#.into(),
     ] {
         assert!(metrics.lines().any(|it| it == line), "{line} is not in:\n{metrics}");
     }
