@@ -155,7 +155,7 @@ const PROBES: &[Probe] = probes! {
 /// See [`Examiner::rights`](super::Examiner::rights).
 pub(super) async fn of(shared: &Shared, topic: &Topic) -> Result<Rights, BrokerError> {
     let lost = |Broken(cause): Broken| interrupted(shared.address(), cause);
-    let open = Connection::open(shared.config()).await;
+    let open = Connection::open(shared.config(), shared.metrics()).await;
     // A connection of its own: what was begun on it ends with it.
     let mut connection = open.map_err(|error| connect_error(shared.address(), &error))?;
     let deadline = shared.config().response_timeout;
