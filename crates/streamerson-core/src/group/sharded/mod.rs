@@ -232,10 +232,7 @@ impl Keeper {
             tokio::select! {
                 biased;
                 () = stopped.cancelled() => break,
-                _ = looks.tick() => {
-                    self.renew().await;
-                    self.balance().await;
-                }
+                _ = looks.tick() => self.look().await,
                 Some(ended) = self.owners.join_next_with_id() => self.end(ended).await,
             }
         }
@@ -292,8 +289,23 @@ impl Keeper {
         }
     }
 
+    /// Renews the leases of all shards, and comes nearer to its part.
+    async fn look(&mut self) {
+        // At the same time: where answers take long, a renewal must not wait for another question's.
+        let ((), living) = tokio::join!(self.renew(), self.register());
+        if let Some(living) = living {
+            self.balance(&living).await;
+        }
+        if self.agreed.elapsed() >= AGREE_EVERY {
+            self.agreed = Instant::now();
+            if let Err(error) = self.shards.agree(&*self.common.broker).await {
+                warn!(%error, "it cannot be made sure that all mean the same shards");
+            }
+        }
+    }
+
     /// Renews the leases of all shards, those that are about to go included: handlers are at work in them.
-    async fn renew(&mut self) {
+    async fn renew(&self) {
         let since = Instant::now();
         let leases = join_all(self.owned.keys().map(|&shard| self.lease(shard))).await;
         for (owned, (shard, state)) in self.owned.values().zip(leases) {
@@ -321,21 +333,21 @@ impl Keeper {
         }
     }
 
-    /// Says that it lives, and comes nearer to its part: gives up what is more, asks for what is less.
-    async fn balance(&mut self) {
-        let Common { broker, group, .. } = &*self.common;
-        if self.agreed.elapsed() >= AGREE_EVERY {
-            self.agreed = Instant::now();
-            if let Err(error) = self.shards.agree(&**broker).await {
-                warn!(%error, "it cannot be made sure that all mean the same shards");
+    /// Says that it lives; answers who else does.
+    async fn register(&self) -> Option<Vec<Name>> {
+        let registry = self.shards.topic().registry(&self.common.group);
+        match self.common.broker.register(&registry, &self.name, self.ttl).await {
+            Ok(living) => Some(living),
+            Err(error) => {
+                debug!(member = %self.name, %error, "it is not known who lives");
+                None
             }
         }
-        let registry = self.shards.topic().registry(group);
-        let living = match broker.register(&registry, &self.name, self.ttl).await {
-            Ok(living) => living,
-            Err(error) => return debug!(member = %self.name, %error, "it is not known who lives"),
-        };
-        let quota = quota(self.shards.count(), &living, &self.name);
+    }
+
+    /// Comes nearer to its part: gives up what is more, asks for what is less.
+    async fn balance(&mut self, living: &[Name]) {
+        let quota = quota(self.shards.count(), living, &self.name);
         for (shard, owned) in self.owned.iter().filter(|(_, owned)| !owned.released.is_cancelled()).skip(quota) {
             debug!(topic = %self.shards.topic(), shard, quota, "the shard is to go to another member");
             owned.released.cancel();
@@ -347,14 +359,15 @@ impl Keeper {
         }
     }
 
-    /// Asks for shards until it has so many more.
+    /// Asks for shards until it has so many more, or has to look after those that it has.
     async fn ask_for(&mut self, mut room: usize) {
         let wanted: Vec<_> = in_turn(self.shards.count(), self.start)
             .filter(|shard| !self.owned.contains_key(shard))
             .take(ASKED_MAX)
             .collect();
         let mut wanted = &wanted[..];
-        while room > 0 && !wanted.is_empty() {
+        let until = Instant::now() + self.ttl / LOOKS_PER_LEASE;
+        while room > 0 && !wanted.is_empty() && Instant::now() < until {
             let (now, later) = wanted.split_at(room.min(wanted.len()));
             let since = Instant::now();
             for (shard, state) in join_all(now.iter().map(|&shard| self.lease(shard))).await {
