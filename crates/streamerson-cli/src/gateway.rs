@@ -9,16 +9,23 @@ use std::{
 
 use clap::Args;
 use streamerson::core::{BrokerError, Metrics, SharedBroker};
-use streamerson::gateway::server::{Config, InvalidConfig, ListenAddr, Overrides, Server, StartError};
+use streamerson::gateway::server::{
+    Certificate, Config, InvalidCertificate, InvalidConfig, ListenAddr, Overrides, Server, StartError,
+};
 use streamerson::redis::{RedisBroker, RedisConfig, RedisUrl};
-use tracing::warn;
+use tracing::{error, info, warn};
 
-use crate::{args::Common, broker, failure::Failure, stop::Stop};
+use crate::{
+    args::Common,
+    broker,
+    failure::Failure,
+    stop::{HangUps, Stop},
+};
 
 /// Run the gateway that a configuration file describes: HTTP requests become messages, replies become responses.
 ///
 /// SIGTERM or Ctrl-C ends it in good order: it is not ready any more, accepts no connection, and finishes what was
-/// begun. A second signal ends it at once. It starts whether or not its brokers can be reached; until they can, requests
+/// begun. A second signal ends it at once. SIGHUP reads the certificate of [tls] again. It starts whether or not its brokers can be reached; until they can, requests
 /// are answered with 503.
 ///
 /// The broker of topics that name none is --broker, else `broker` in the file, else $STREAMERSON_BROKER.
@@ -70,25 +77,31 @@ impl Gateway {
     pub(crate) async fn run(self, common: &Common) -> Result<(), Failure> {
         let config = self.read(common)?;
         if self.check {
+            config.check_files().await.map_err(|error| unusable(&error))?;
             writeln!(io::stdout(), "{}", self.summary(&config))?;
             return Ok(());
         }
         let stop = Stop::listen()?;
+        let hang_ups = HangUps::listen()?;
         let server = Server::bind(config, connect).await.map_err(|error| match error {
             StartError::Connect(failure) => failure,
             StartError::Listen { address, source } => Failure::failed(format!("cannot listen on {address}"))
                 .because(source)
                 .hint("`--listen 127.0.0.1:0` picks a free port"),
+            StartError::Certificate(error) => unusable(&error),
             _ => Failure::failed("the gateway cannot start"),
         })?;
         if let Some(address) = server.admin_address() {
             _ = writeln!(io::stderr(), "admin on http://{address}");
         }
         // Scripts wait for this line, so it comes when all else is ready.
-        _ = writeln!(io::stderr(), "listening on http://{}", server.address());
+        let scheme = if server.certificate().is_some() { "https" } else { "http" };
+        _ = writeln!(io::stderr(), "listening on {scheme}://{}", server.address());
+        let reload = reload(server.certificate().cloned(), hang_ups);
         tokio::select! {
             () = server.run(stop.announced()) => Ok(()),
             () = stop.demanded() => Err(Failure::at_once()),
+            () = reload => Ok(()),
         }
     }
 
@@ -107,7 +120,22 @@ impl Gateway {
         let brokers: Vec<_> = config.brokers().iter().map(RedisUrl::to_string).collect();
         let brokers = if brokers.is_empty() { "no broker".to_owned() } else { brokers.join(", ") };
         let routes = counted(config.routes(), "route");
-        format!("{} is right: {routes} on {}, over {brokers}", self.config.display(), config.listen())
+        let tls = if config.is_tls() { " with TLS" } else { "" };
+        format!("{} is right: {routes} on {}{tls}, over {brokers}", self.config.display(), config.listen())
+    }
+}
+
+/// Reads the certificate again whenever the process is told to.
+async fn reload(certificate: Option<Certificate>, mut hang_ups: HangUps) {
+    loop {
+        hang_ups.next().await;
+        match &certificate {
+            Some(certificate) => match certificate.reload().await {
+                Ok(()) => info!("new connections get the certificate as it is in its files now"),
+                Err(error) => error!(%error, "the certificate stays as it was"),
+            },
+            None => info!("there is nothing to read again: without [tls] SIGHUP does nothing"),
+        }
     }
 }
 
@@ -124,6 +152,11 @@ async fn connect(url: &RedisUrl, metrics: &Metrics) -> Result<SharedBroker, Fail
             Ok(Arc::new(RedisBroker::connect_lazily(config())))
         }
     }
+}
+
+/// It names the place in the configuration itself.
+fn unusable(error: &InvalidCertificate) -> Failure {
+    Failure::failed(error.to_string())
 }
 
 fn invalid(file: &str, error: &InvalidConfig) -> Failure {

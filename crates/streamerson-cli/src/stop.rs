@@ -1,4 +1,4 @@
-//! Signals that ask a command to stop: Ctrl-C and SIGTERM.
+//! Signals that ask a command to stop, Ctrl-C and SIGTERM, or to read its files again, SIGHUP.
 
 use std::io::{self, Write};
 
@@ -91,5 +91,36 @@ impl Signals {
 
     async fn next(&mut self) -> Option<()> {
         tokio::signal::ctrl_c().await.ok()
+    }
+}
+
+/// Signals that ask a server to read its files again. Where there are none, none comes.
+pub(crate) struct HangUps {
+    #[cfg(unix)]
+    signals: tokio::signal::unix::Signal,
+}
+
+impl HangUps {
+    /// Listens from here on; without this call a signal ends the process at once.
+    #[cfg(unix)]
+    pub(crate) fn listen() -> Result<Self, Failure> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let signals = signal(SignalKind::hangup());
+        let signals = signals.map_err(|error| Failure::failed("cannot listen for signals").because(error))?;
+        Ok(Self { signals })
+    }
+
+    #[cfg(not(unix))]
+    pub(crate) fn listen() -> Result<Self, Failure> {
+        Ok(Self {})
+    }
+
+    /// The next one, or for ever.
+    pub(crate) async fn next(&mut self) {
+        #[cfg(unix)]
+        if self.signals.recv().await.is_some() {
+            return;
+        }
+        std::future::pending().await
     }
 }

@@ -20,6 +20,7 @@ mod seldom;
 #[cfg(feature = "server")]
 pub(crate) use self::{
     allow_list::{REPLY_HEADERS, THE_REST, check_header},
+    idempotency::header_name,
     refusal::{head_too_large, respond},
 };
 pub use self::{

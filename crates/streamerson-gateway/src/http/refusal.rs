@@ -170,7 +170,9 @@ pub(crate) fn respond(problem: Problem, id: &MessageId, outcome: Outcome) -> Res
     if problem.status == StatusCode::SERVICE_UNAVAILABLE {
         headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     }
-    response.extensions_mut().insert(outcome);
+    let extensions = response.extensions_mut();
+    extensions.insert(outcome);
+    extensions.insert(id.clone());
     response
 }
 

@@ -9,7 +9,7 @@ use axum::{
 };
 use bytes::Bytes;
 use futures_util::stream;
-use streamerson_core::{Headers, Reply, http_header::split};
+use streamerson_core::{Headers, MessageId, Reply, http_header::split};
 
 use super::allow_list::AllowList;
 
@@ -24,8 +24,9 @@ pub(super) struct Terms<'a> {
     pub(super) head_only: bool,
 }
 
-/// The response that a reply stands for. Its status is the consumer's, and of its headers those pass that may.
-pub(super) fn response(reply: Reply, terms: Terms<'_>) -> Response {
+/// The response that the reply to a message stands for. Its status is the consumer's, and of its headers those pass that
+/// may.
+pub(super) fn response(reply: Reply, id: &MessageId, terms: Terms<'_>) -> Response {
     let status = status(&reply);
     let mut headers = response_headers(&reply.headers, terms.allow);
     // These statuses mean that nothing follows, and HTTP/1.1 clients would take what does as the next response.
@@ -50,6 +51,7 @@ pub(super) fn response(reply: Reply, terms: Terms<'_>) -> Response {
     let mut response = Response::new(body);
     *response.status_mut() = status;
     *response.headers_mut() = headers;
+    response.extensions_mut().insert(id.clone());
     response
 }
 

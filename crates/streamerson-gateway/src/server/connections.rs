@@ -1,20 +1,18 @@
 //! A listener, its connections, and how they end.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::Router;
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::{TcpListener, TcpStream},
-    pin,
     sync::{OwnedSemaphorePermit, Semaphore, watch},
 };
-use tower_service::Service;
 
 use super::{
     config::Limits,
+    connection::Connection,
     stage::{Stage, reached},
+    tls::Certificate,
 };
 
 /// Connections that the system may hold ready to be accepted, by default on Linux.
@@ -22,19 +20,24 @@ const BACKLOG: usize = 4096;
 /// How long to wait after an accept failed: most often this process has too many files open, and only time helps.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// A connection and who it is with.
+type Accepted = (TcpStream, SocketAddr);
+
 /// The connections of one listener.
 #[derive(Debug, Clone)]
 pub(super) struct Connections {
-    limits: Limits,
+    limits: Arc<Limits>,
+    /// What is shown to clients, where the listener speaks TLS.
+    certificate: Option<Certificate>,
     /// A permit for each connection that may be open.
     room: Arc<Semaphore>,
     stage: watch::Receiver<Stage>,
 }
 
 impl Connections {
-    pub(super) fn new(limits: Limits, stage: watch::Receiver<Stage>) -> Self {
+    pub(super) fn new(limits: Arc<Limits>, certificate: Option<Certificate>, stage: watch::Receiver<Stage>) -> Self {
         let permits = usize::try_from(limits.connections_max).unwrap_or(Semaphore::MAX_PERMITS);
-        Self { limits, room: Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS))), stage }
+        Self { limits, certificate, room: Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS))), stage }
     }
 
     /// Returns when none is open; none can be opened after that.
@@ -64,12 +67,12 @@ impl Connections {
     fn serve_backlog(&self, listener: &std::net::TcpListener, router: &Router) {
         for _ in 0..BACKLOG {
             let Ok(room) = Arc::clone(&self.room).try_acquire_owned() else { return };
-            let accepted = listener.accept().and_then(|(stream, _)| {
+            let accepted = listener.accept().and_then(|(stream, client)| {
                 stream.set_nonblocking(true)?;
-                TcpStream::from_std(stream)
+                Ok((TcpStream::from_std(stream)?, client))
             });
             match accepted {
-                Ok(stream) => self.spawn(stream, room, router),
+                Ok(accepted) => self.spawn(accepted, room, router),
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 // Most often there is just no other.
                 Err(_) => return,
@@ -78,15 +81,14 @@ impl Connections {
     }
 
     /// A connection, once there is room for it: until then the system keeps those that come.
-    async fn next(&self, listener: &TcpListener) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
+    async fn next(&self, listener: &TcpListener) -> io::Result<(Accepted, OwnedSemaphorePermit)> {
         let room = Arc::clone(&self.room).acquire_owned().await.map_err(io::Error::other)?;
-        let (stream, _) = listener.accept().await?;
-        Ok((stream, room))
+        Ok((listener.accept().await?, room))
     }
 
-    async fn serve(&self, accepted: io::Result<(TcpStream, OwnedSemaphorePermit)>, router: &Router) {
+    async fn serve(&self, accepted: io::Result<(Accepted, OwnedSemaphorePermit)>, router: &Router) {
         match accepted {
-            Ok((stream, room)) => self.spawn(stream, room, router),
+            Ok((accepted, room)) => self.spawn(accepted, room, router),
             // The client gave up between its handshake and here.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
@@ -96,41 +98,13 @@ impl Connections {
         }
     }
 
-    fn spawn(&self, stream: TcpStream, room: OwnedSemaphorePermit, router: &Router) {
-        tokio::spawn(connection(stream, router.clone(), self.limits.clone(), self.stage.clone(), room));
-    }
-}
-
-/// Serves one connection to its end; the permit goes with it.
-async fn connection(
-    stream: TcpStream,
-    router: Router,
-    limits: Limits,
-    mut stage: watch::Receiver<Stage>,
-    _room: OwnedSemaphorePermit,
-) {
-    // Without it a small response may wait for the client's ack of the one before.
-    _ = stream.set_nodelay(true);
-    let service = service_fn(move |request: hyper::Request<Incoming>| router.clone().call(request));
-    let served = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.head_timeout)
-        // Up to the bound the answer is our own problem document; far beyond it, hyper's bare 431.
-        .max_buf_size(limits.head_bytes_max.saturating_mul(2).max(64 * 1024))
-        .serve_connection(TokioIo::new(stream), service);
-    pin!(served);
-    let ended = tokio::select! {
-        ended = served.as_mut() => ended,
-        () = reached(&mut stage, Stage::Closing) => {
-            served.as_mut().graceful_shutdown();
-            tokio::select! {
-                ended = served => ended,
-                () = reached(&mut stage, Stage::Over) => return,
-            }
-        }
-    };
-    if let Err(error) = ended {
-        // Clients that hang up, speak something else or take too long: each of them can, any number of times.
-        tracing::debug!(%error, "a connection ended early");
+    /// Serves a connection to its end; the permit goes with it.
+    fn spawn(&self, (stream, client): Accepted, room: OwnedSemaphorePermit, router: &Router) {
+        let (router, limits, stage) = (router.clone(), Arc::clone(&self.limits), self.stage.clone());
+        let tls = self.certificate.as_ref().map(Certificate::shown);
+        tokio::spawn(async move {
+            Connection { client, router, limits, stage }.serve(stream, tls).await;
+            drop(room);
+        });
     }
 }

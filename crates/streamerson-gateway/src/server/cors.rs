@@ -11,8 +11,8 @@ use axum::{
     response::Response,
 };
 
-use super::config::Methods;
-use crate::http::Outcome;
+use super::{config::Methods, edge::REQUEST_ID};
+use crate::http::{Outcome, THE_REST};
 
 /// How long a browser may remember what a preflight told it, in seconds. Browsers cut it down to what they like.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("600");
@@ -40,7 +40,10 @@ impl Cors {
         reply_headers: impl IntoIterator<Item = String>,
     ) -> Self {
         let methods: BTreeSet<_> = methods.into_iter().flat_map(names).collect();
-        let exposed: BTreeSet<_> = reply_headers.into_iter().collect();
+        let mut exposed: BTreeSet<_> = reply_headers.into_iter().collect();
+        if !exposed.contains(THE_REST) {
+            exposed.insert(REQUEST_ID.to_string());
+        }
         let exposed = list(exposed.iter().map(String::as_str));
         Self { origins, methods: list(methods).unwrap_or(HeaderValue::from_static("GET")), exposed }
     }
@@ -74,7 +77,7 @@ impl Cors {
     /// Adds to a response what lets the page read it.
     pub(super) fn stamp(&self, response: &mut HeaderMap, origin: Option<HeaderValue>) {
         // For every origin, or a cache would hand one origin's response to another.
-        response.append(header::VARY, HeaderValue::from_static("origin"));
+        response.append(header::VARY, HeaderValue::from_static("Origin"));
         // A service in mode "http" may have views of its own on this. One of them decides, and `[cors]` is asked first.
         for name in OF_THE_SERVICE {
             response.remove(name);

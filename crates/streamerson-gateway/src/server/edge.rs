@@ -1,10 +1,10 @@
 //! What is done to every request and response, whatever the route.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc, time::Instant};
 
 use axum::{
     extract::{Request, State},
-    http::{HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version, header},
     middleware::Next,
     response::Response,
 };
@@ -13,6 +13,14 @@ use tokio::sync::watch;
 
 use super::{cors::Cors, metrics::RouteMetrics, stage::Stage};
 use crate::http::{Outcome, head_too_large, respond};
+
+/// What a request is called, by the client or by us.
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Longest name that a client may give its request.
+const REQUEST_ID_BYTES_MAX: usize = 128;
+
+/// Where one line for each request goes, at the level debug.
+const ACCESS_LOG: &str = "streamerson_gateway::access";
 
 #[derive(Debug)]
 pub(super) struct Edge {
@@ -23,19 +31,30 @@ pub(super) struct Edge {
     pub(super) stage: watch::Receiver<Stage>,
 }
 
+/// Who a request comes from: the other end of its connection. A proxy in front is whom it shows.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ClientAddr(pub(super) SocketAddr);
+
 /// A layer around all routes.
 pub(super) async fn guard(State(edge): State<Arc<Edge>>, request: Request, next: Next) -> Response {
     let origin = edge.cors.as_ref().and_then(|cors| cors.allowed(request.headers()));
+    let (version, named) = (request.version(), request_id(request.headers()));
+    let asked = Asked::of(&request);
     let mut response = match edge.answer(&request) {
         Some(response) => edge.unrouted.count(async { response }).await,
         None => next.run(request).await,
     };
+    name(&mut response, named);
     if let Some(cors) = &edge.cors {
         cors.stamp(response.headers_mut(), origin);
     }
     // The client learns with its last response that the connection ends, and not by sending the next request into it.
-    if *edge.stage.borrow() >= Stage::Draining {
+    // HTTP/2 has a frame for that.
+    if version < Version::HTTP_2 && *edge.stage.borrow() >= Stage::Draining {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    if let Some(asked) = asked {
+        asked.log(&response);
     }
     response
 }
@@ -45,6 +64,13 @@ impl Edge {
     fn answer(&self, request: &Request) -> Option<Response> {
         if head_len(request) > self.head_bytes_max {
             return Some(respond(head_too_large(), &MessageId::unique(), Outcome("head-too-large")));
+        }
+        if !names_one_host(request) {
+            let problem = Problem::new(StatusCode::BAD_REQUEST).with_detail("there must be one header Host");
+            let mut response = respond(problem, &MessageId::unique(), Outcome("no-host"));
+            // Whoever leaves it out may have others of its own about where a request ends.
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            return Some(response);
         }
         self.cors.as_ref().and_then(|cors| cors.preflight(request))
     }
@@ -56,6 +82,72 @@ fn head_len(request: &Request) -> usize {
     // Two for the colon and the space, two for the end of the line.
     let headers = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
     request.method().as_str().len() + target + headers.sum::<usize>()
+}
+
+/// Of HTTP/1.1 there must be just one (RFC 9112, section 3.2): with two, programs in front and behind may each believe
+/// another. HTTP/2 says it in the target.
+fn names_one_host(request: &Request) -> bool {
+    let hosts = request.headers().get_all(header::HOST).iter().count();
+    match request.version() {
+        Version::HTTP_11 => hosts == 1,
+        _ => hosts <= 1,
+    }
+}
+
+/// The name that a client gave its request, if it can be repeated.
+fn request_id(request: &HeaderMap) -> Option<HeaderValue> {
+    let mut values = request.get_all(REQUEST_ID).iter();
+    let (Some(value), None) = (values.next(), values.next()) else { return None };
+    let is_name =
+        (1..=REQUEST_ID_BYTES_MAX).contains(&value.len()) && value.as_bytes().iter().all(u8::is_ascii_graphic);
+    is_name.then(|| value.clone())
+}
+
+/// Says what the request is called, unless the reply does: as the client named it, or as the message is named.
+fn name(response: &mut Response, named: Option<HeaderValue>) {
+    let id = response.extensions().get::<MessageId>();
+    let named = named.or_else(|| id.and_then(|id| HeaderValue::from_str(id.as_str()).ok()));
+    if let Some(named) = named {
+        response.headers_mut().entry(REQUEST_ID).or_insert(named);
+    }
+}
+
+/// What the access log says of a request. Queries and headers are left out: they hold secrets now and then.
+struct Asked {
+    client: Option<ClientAddr>,
+    method: Method,
+    uri: Uri,
+    version: Version,
+    since: Instant,
+}
+
+impl Asked {
+    /// `None` when nobody reads the log.
+    fn of(request: &Request) -> Option<Self> {
+        tracing::enabled!(target: ACCESS_LOG, tracing::Level::DEBUG).then(|| Self {
+            client: request.extensions().get().copied(),
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            version: request.version(),
+            since: Instant::now(),
+        })
+    }
+
+    fn log(self, response: &Response) {
+        let Self { client, method, uri, version, since } = self;
+        tracing::debug!(
+            target: ACCESS_LOG,
+            client = client.map(|client| tracing::field::display(client.0)),
+            %method,
+            path = uri.path(),
+            ?version,
+            status = response.status().as_u16(),
+            id = response.extensions().get::<MessageId>().map(MessageId::as_str),
+            outcome = response.extensions().get::<Outcome>().map_or("passed-on", |outcome| outcome.as_str()),
+            took = ?since.elapsed(),
+            "answered"
+        );
+    }
 }
 
 pub(super) async fn not_found() -> Response {

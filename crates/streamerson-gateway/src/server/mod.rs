@@ -1,4 +1,4 @@
-//! The standalone gateway: a configuration file, listeners, metrics, and an end in good order. With the feature `server`.
+//! The standalone gateway: a configuration file, listeners, TLS, metrics, and an end in good order. With the feature `server`.
 //!
 //! [`Config::parse`] reads the file, [`Server::bind`] takes the addresses, and [`Server::run`] serves until it is told to
 //! stop. The program `streamerson gateway` is these three calls; `docs/gateway.md` is the reference of the file.
@@ -6,16 +6,21 @@
 mod admin;
 mod beside;
 mod config;
+mod connection;
 mod connections;
 mod cors;
 mod edge;
+mod exchanges;
 mod metrics;
+mod peer;
 mod router;
 mod run;
 mod stage;
+mod tls;
 
 pub use self::{
     beside::serve_metrics,
     config::{Config, InvalidConfig, ListenAddr, Overrides},
     run::{Server, StartError},
+    tls::{Certificate, InvalidCertificate},
 };

@@ -80,8 +80,12 @@ fn set_up<K>(made: Route<K>, route: &RouteConfig) -> Route<K> {
         Some(names) => made.forward_headers(names),
         None => made,
     };
-    match &route.content_types {
+    let made = match &route.content_types {
         Some(types) => made.content_types(types),
+        None => made,
+    };
+    match &route.idempotency {
+        Some(idempotency) => made.idempotent(idempotency.clone()),
         None => made,
     }
 }
@@ -167,7 +171,7 @@ mod tests {
     }
 
     async fn ask(app: &Router, method: &str, path: &str, headers: &[(&'static str, &'static str)]) -> (u16, HeaderMap) {
-        let mut request = Request::builder().method(method).uri(path);
+        let mut request = Request::builder().method(method).uri(path).header("host", "shop.example");
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
@@ -221,7 +225,7 @@ mod tests {
             cors.stamp(&mut response, allowed.clone());
             assert_eq!(response.get("access-control-allow-origin"), allowed.as_ref());
             assert_eq!(response.get("access-control-allow-credentials"), None);
-            assert_eq!(response.get_all("vary").iter().collect::<Vec<_>>(), ["accept", "origin"]);
+            assert_eq!(response.get_all("vary").iter().collect::<Vec<_>>(), ["accept", "Origin"]);
         }
     }
 }

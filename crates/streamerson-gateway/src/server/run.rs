@@ -22,6 +22,7 @@ use super::{
     metrics::RouteMetrics,
     router,
     stage::Stage,
+    tls::{Certificate, InvalidCertificate},
 };
 
 /// A gateway that has its addresses and its brokers, and serves once it [runs](Server::run).
@@ -29,11 +30,12 @@ use super::{
 #[must_use = "a server serves while it runs"]
 pub struct Server {
     public: Listener,
+    certificate: Option<Certificate>,
     admin: Option<Listener>,
     clients: Vec<Client>,
     watched: Arc<Watched>,
     stage: watch::Sender<Stage>,
-    limits: Limits,
+    limits: Arc<Limits>,
     drain: Duration,
 }
 
@@ -58,6 +60,8 @@ pub enum StartError<E> {
     },
     /// A broker cannot be used.
     Connect(E),
+    /// The certificate or its key cannot be used.
+    Certificate(InvalidCertificate),
 }
 
 impl Server {
@@ -69,11 +73,15 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// An address that cannot be had, or what `connect` answered.
+    /// A certificate that cannot be used, an address that cannot be had, or what `connect` answered.
     pub async fn bind<B: fmt::Display, E>(
         config: Config<B>,
         connect: impl AsyncFn(&B, &Metrics) -> Result<SharedBroker, E>,
     ) -> Result<Self, StartError<E>> {
+        let certificate = match config.tls.clone() {
+            Some(files) => Some(Certificate::load(files).await.map_err(StartError::Certificate)?),
+            None => None,
+        };
         let public = bind(&config.listen).await?;
         let admin = match &config.admin {
             Some(address) => Some(bind(address).await?),
@@ -96,11 +104,12 @@ impl Server {
         let listener = |(socket, address), router| Listener { socket, address, router };
         Ok(Self {
             public: listener(public, router),
+            certificate,
             admin: admin.map(|bound| listener(bound, admin::router(watched.clone()))),
             clients,
             watched,
             stage,
-            limits: config.limits,
+            limits: Arc::new(config.limits),
             drain: config.drain,
         })
     }
@@ -109,6 +118,12 @@ impl Server {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.public.address
+    }
+
+    /// The certificate that it shows, if it speaks TLS; to be [reloaded](Certificate::reload) when its files change.
+    #[must_use]
+    pub fn certificate(&self) -> Option<&Certificate> {
+        self.certificate.as_ref()
     }
 
     /// Where it listens for operators, if it does.
@@ -128,14 +143,14 @@ impl Server {
     ///
     /// Dropping the future ends everything where it is.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
-        let Self { public, admin, clients, watched, stage, limits, drain } = self;
-        let public_connections = Connections::new(limits.clone(), stage.subscribe());
+        let Self { public, certificate, admin, clients, watched, stage, limits, drain } = self;
+        let public_connections = Connections::new(limits.clone(), certificate, stage.subscribe());
         let accepting = tokio::spawn(public_connections.clone().accept(public.socket, public.router));
 
         // Operators can ask until the very end, so their listener has a life of its own.
         let (admin_stage, staged) = watch::channel(Stage::Serving);
         if let Some(Listener { socket, router, .. }) = admin {
-            tokio::spawn(Connections::new(limits.clone(), staged).accept(socket, router));
+            tokio::spawn(Connections::new(limits.clone(), None, staged).accept(socket, router));
         }
 
         shutdown.await;
@@ -212,6 +227,7 @@ impl<E> fmt::Display for StartError<E> {
         match self {
             Self::Listen { address, .. } => write!(f, "cannot listen on {address}"),
             Self::Connect(_) => f.write_str("a broker cannot be used"),
+            Self::Certificate(_) => f.write_str("TLS cannot be spoken"),
         }
     }
 }
@@ -221,6 +237,7 @@ impl<E: Error + 'static> Error for StartError<E> {
         match self {
             Self::Listen { source, .. } => Some(source),
             Self::Connect(error) => Some(error),
+            Self::Certificate(error) => Some(error),
         }
     }
 }

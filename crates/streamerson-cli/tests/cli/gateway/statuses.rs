@@ -195,7 +195,7 @@ async fn pages_of_listed_origins_may_read_the_answers_and_no_others() {
 
     for (line, headers, status) in [("OPTIONS /tell", [other, wanted[0]], 405), ("POST /tell", [other, JSON], 202)] {
         let answer = gateway.ask(line, &headers, if status == 202 { "{}" } else { "" }).await;
-        assert_eq!((answer.status, answer.header("vary")), (status, Some("origin")), "{line}");
+        assert_eq!((answer.status, answer.header("vary")), (status, Some("Origin")), "{line}");
         assert_eq!(answer.header("access-control-allow-origin"), None, "{line}");
     }
     // An `OPTIONS` that is no preflight is a request like any other.

@@ -1,6 +1,6 @@
 //! What is wrong with a configuration, and where.
 
-use std::{fmt, ops::Range};
+use std::{fmt, ops::Range, path::Path};
 
 /// Everything that is wrong with a configuration, in the order of its lines.
 ///
@@ -82,6 +82,16 @@ impl<'a> Mistakes<'a> {
     /// Notes that a broker is named that nobody else could reach.
     pub(super) fn note_memory(&mut self) {
         self.found.names_memory = true;
+    }
+
+    /// Where a key stands, as mistakes begin: file, line and key.
+    pub(super) fn place(&self, span: &Range<usize>, key: &str) -> String {
+        format!("{}:{}: {key}", self.file, self.line(span))
+    }
+
+    /// Where the file is.
+    pub(super) fn directory(&self) -> &'a Path {
+        Path::new(self.file).parent().unwrap_or(Path::new(""))
     }
 
     /// The number of the line on which a part of the text begins, from 1 on.

@@ -10,6 +10,7 @@ mod sections;
 mod table;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod upstream;
 mod value;
 
@@ -27,9 +28,11 @@ use self::{
 };
 pub(crate) use self::{
     route::{Mode, RouteConfig},
+    tls::{PemFile, TlsConfig},
     upstream::Upstream,
     value::Methods,
 };
+use super::tls::InvalidCertificate;
 
 /// What the gateway serves, where, over which brokers and within which bounds.
 ///
@@ -37,6 +40,7 @@ pub(crate) use self::{
 #[derive(Debug)]
 pub struct Config<B> {
     pub(crate) listen: ListenAddr,
+    pub(crate) tls: Option<TlsConfig>,
     pub(crate) admin: Option<ListenAddr>,
     pub(crate) cors_origins: Option<Vec<HeaderValue>>,
     pub(crate) drain: Duration,
@@ -57,6 +61,26 @@ pub(crate) struct Limits {
     pub(crate) head_bytes_max: usize,
     /// How long connections that nothing is asked on are kept when the gateway stops.
     pub(crate) idle_grace: Duration,
+    /// How long a client may take without accepting anything of what it is sent.
+    pub(crate) send_timeout: Duration,
+    /// How long a TLS handshake may take.
+    pub(crate) tls_handshake_timeout: Duration,
+    pub(crate) http2: Http2Limits,
+}
+
+/// What bounds a connection of HTTP/2.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Http2Limits {
+    /// Requests that may be under way at the same time.
+    pub(crate) streams_max: u32,
+    /// Requests that may be taken back before they were looked at; at more the connection is cut.
+    pub(crate) resets_max: usize,
+    /// Requests that may break the protocol; at more the connection is cut.
+    pub(crate) errors_max: usize,
+    /// How often a client is asked whether it is still there.
+    pub(crate) ping_interval: Duration,
+    /// How long it may take to say so.
+    pub(crate) ping_timeout: Duration,
 }
 
 impl Default for Limits {
@@ -66,6 +90,21 @@ impl Default for Limits {
             head_timeout: Duration::from_secs(30),
             head_bytes_max: 32 * 1024,
             idle_grace: Duration::from_secs(1),
+            send_timeout: Duration::from_secs(30),
+            tls_handshake_timeout: Duration::from_secs(10),
+            http2: Http2Limits::default(),
+        }
+    }
+}
+
+impl Default for Http2Limits {
+    fn default() -> Self {
+        Self {
+            streams_max: 200,
+            resets_max: 20,
+            errors_max: 1024,
+            ping_interval: Duration::from_secs(30),
+            ping_timeout: Duration::from_secs(20),
         }
     }
 }
@@ -118,6 +157,24 @@ impl<B> Config<B> {
         &self.listen
     }
 
+    /// Whether the listener speaks TLS.
+    #[must_use]
+    pub fn is_tls(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    /// Reads the files that the configuration names, and says what is wrong with them.
+    ///
+    /// # Errors
+    ///
+    /// The first file that cannot be used, with the line that names it.
+    pub async fn check_files(&self) -> Result<(), InvalidCertificate> {
+        match &self.tls {
+            Some(files) => super::tls::read(files.clone()).await.map(drop),
+            None => Ok(()),
+        }
+    }
+
     /// The brokers that the routes need, each once.
     #[must_use]
     pub fn brokers(&self) -> &[B] {
@@ -146,13 +203,13 @@ fn read<B: Clone + PartialEq + FromStr<Err: Display>>(
     };
     let broker = upstream::broker(&mut top, mistakes);
     let drain = top.get(mistakes, "drain", |value| duration(text(value)?));
+    let tls = top.table(mistakes, "tls").map(|table| tls::read(table, mistakes));
     let admin = top.table(mistakes, "admin").and_then(|table| sections::admin(table, mistakes));
     let cors_origins = top.table(mistakes, "cors").map(|table| sections::cors(table, mistakes));
     let limits = top.table(mistakes, "limits").map(|table| sections::limits(table, mistakes));
     let topics = top.table(mistakes, "topic").map(|table| upstream::topics(table, mistakes));
     let routes = top.array_of_tables(mistakes, "route");
     top.refuse(mistakes, "socket", "WebSockets are not supported yet by this build; remove [[socket]]");
-    top.refuse(mistakes, "tls", "TLS is not supported yet by this build; remove [tls] and end it in a proxy in front");
     top.finish(mistakes);
 
     let mut routes: Vec<_> = routes.into_iter().filter_map(|table| route::read(table, mistakes)).collect();
@@ -161,6 +218,8 @@ fn read<B: Clone + PartialEq + FromStr<Err: Display>>(
     let (brokers, upstreams) = upstream::assign(&mut routes, &topics.unwrap_or_default(), usual, mistakes);
     Some(Config {
         listen: listen?,
+        // A table that is there and wrong was noted, so that what comes of it is never used.
+        tls: tls.flatten(),
         admin,
         cors_origins,
         drain: drain.map_or(DRAIN, |drain| drain.value),

@@ -3,13 +3,17 @@
 use std::{collections::HashSet, ops::Range, time::Duration};
 
 use streamerson_core::{EventType, Topic};
+use toml::de::DeValue;
 
 use super::{
     mistake::Mistakes,
     table::{Parsed, Table, count, flag, text},
     value::{Methods, media_type, methods, some_duration},
 };
-use crate::http::check_header;
+use crate::{
+    Idempotency,
+    http::{check_header, header_name},
+};
 
 /// How long a request may take unless its route says otherwise.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -31,6 +35,8 @@ pub(crate) struct RouteConfig {
     pub(crate) forward_headers: Option<Vec<String>>,
     pub(crate) body_bytes_max: usize,
     pub(crate) content_types: Option<Vec<String>>,
+    /// How requests with an `Idempotency-Key` are treated; the header means nothing when the file has no such table.
+    pub(crate) idempotency: Option<Idempotency>,
     /// Which of the configuration's upstreams it sends to.
     pub(crate) upstream: usize,
 }
@@ -109,10 +115,9 @@ pub(super) fn read(mut table: Table<'_>, mistakes: &mut Mistakes<'_>) -> Option<
     let timeout = table.get(mistakes, "timeout", |value| some_duration(text(value)?));
     let (mode, fail_fast_span) = mode(mode_name, &mut table, mistakes);
     let forward_headers = table.list(mistakes, "forward_headers", header);
-    let body_bytes_max = table.get(mistakes, "body_bytes_max", |value| {
-        usize::try_from(count(value)?).map_err(|_| "it is more than this machine can address".to_owned())
-    });
+    let body_bytes_max = table.get(mistakes, "body_bytes_max", bytes);
     let content_types = table.list(mistakes, "content_types", media_type);
+    let idempotency = table.table(mistakes, "idempotency").map(|table| idempotency(table, mistakes));
     table.finish(mistakes);
 
     let (methods, path, topic) = (methods?.value, path?, topic?);
@@ -127,6 +132,7 @@ pub(super) fn read(mut table: Table<'_>, mistakes: &mut Mistakes<'_>) -> Option<
         forward_headers,
         body_bytes_max: body_bytes_max.map_or(BODY_BYTES_MAX, |bytes| bytes.value),
         content_types,
+        idempotency,
         upstream: 0,
     };
     Some(PlacedRoute { config, topic_span: topic.span, path_span: path.span, mode_span, fail_fast_span })
@@ -173,6 +179,31 @@ fn mode(mode: ModeName, table: &mut Table<'_>, mistakes: &mut Mistakes<'_>) -> (
         }
     };
     (mode, fail_fast_span)
+}
+
+/// `[route.idempotency]`, under its `[[route]]`.
+fn idempotency(mut table: Table<'_>, mistakes: &mut Mistakes<'_>) -> Idempotency {
+    let ttl = table.get(mistakes, "ttl", |value| some_duration(text(value)?));
+    let required = table.get(mistakes, "required", flag);
+    let principal = table.get(mistakes, "principal", |value| principal(text(value)?));
+    let reply_bytes_max = table.get(mistakes, "reply_bytes_max", bytes);
+    table.finish(mistakes);
+    let mut idempotency = ttl.map_or_else(Idempotency::default, |ttl| Idempotency::within(ttl.value));
+    if let Some(principal) = principal {
+        idempotency = idempotency.principal(&principal.value);
+    }
+    if let Some(bytes) = reply_bytes_max {
+        idempotency = idempotency.reply_bytes_max(bytes.value);
+    }
+    idempotency.required(required.is_some_and(|required| required.value))
+}
+
+fn principal(name: &str) -> Parsed<String> {
+    header_name(name).map(|name| name.to_string())
+}
+
+fn bytes(value: &DeValue<'_>) -> Parsed<usize> {
+    usize::try_from(count(value)?).map_err(|_| "it is more than this machine can address".to_owned())
 }
 
 fn mode_name(name: &str) -> Parsed<ModeName> {

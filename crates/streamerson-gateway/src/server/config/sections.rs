@@ -29,20 +29,30 @@ pub(super) fn cors(mut table: Table<'_>, mistakes: &mut Mistakes<'_>) -> Vec<Hea
 
 /// `[limits]`.
 pub(super) fn limits(mut table: Table<'_>, mistakes: &mut Mistakes<'_>) -> Limits {
-    let default = Limits::default();
-    let connections_max = table.get(mistakes, "connections_max", |value| {
-        u32::try_from(some(value)?).map_err(|_| "it must be below 4294967296".to_owned())
-    });
-    let head_timeout = table.get(mistakes, "head_timeout", |value| some_duration(text(value)?));
-    let head_bytes_max = table.get(mistakes, "head_bytes_max", head_bytes_max);
-    let idle_grace = table.get(mistakes, "idle_grace", |value| duration(text(value)?));
+    let mut limits = Limits::default();
+    let some_time = |value| some_duration(text(value)?);
+    table.set(mistakes, "connections_max", &mut limits.connections_max, some_u32);
+    table.set(mistakes, "head_timeout", &mut limits.head_timeout, some_time);
+    table.set(mistakes, "head_bytes_max", &mut limits.head_bytes_max, head_bytes_max);
+    table.set(mistakes, "idle_grace", &mut limits.idle_grace, |value| duration(text(value)?));
+    table.set(mistakes, "send_timeout", &mut limits.send_timeout, some_time);
+    table.set(mistakes, "tls_handshake_timeout", &mut limits.tls_handshake_timeout, some_time);
+    let http2 = &mut limits.http2;
+    table.set(mistakes, "http2_streams_max", &mut http2.streams_max, some_u32);
+    table.set(mistakes, "http2_resets_max", &mut http2.resets_max, some_usize);
+    table.set(mistakes, "http2_errors_max", &mut http2.errors_max, some_usize);
+    table.set(mistakes, "http2_ping_interval", &mut http2.ping_interval, some_time);
+    table.set(mistakes, "http2_ping_timeout", &mut http2.ping_timeout, some_time);
     table.finish(mistakes);
-    Limits {
-        connections_max: connections_max.map_or(default.connections_max, |it| it.value),
-        head_timeout: head_timeout.map_or(default.head_timeout, |it| it.value),
-        head_bytes_max: head_bytes_max.map_or(default.head_bytes_max, |it| it.value),
-        idle_grace: idle_grace.map_or(default.idle_grace, |it| it.value),
-    }
+    limits
+}
+
+fn some_u32(value: &DeValue<'_>) -> Parsed<u32> {
+    u32::try_from(some(value)?).map_err(|_| "it must be below 4294967296".to_owned())
+}
+
+fn some_usize(value: &DeValue<'_>) -> Parsed<usize> {
+    Ok(some_u32(value)? as usize)
 }
 
 /// Up to what the server can hold for each connection, and down to what an ordinary browser sends.

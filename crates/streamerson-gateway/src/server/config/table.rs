@@ -60,6 +60,19 @@ impl<'a> Table<'a> {
         }
     }
 
+    /// As [`Table::get`], for what has a default: that stays where the key is not there.
+    pub(super) fn set<T>(
+        &mut self,
+        mistakes: &mut Mistakes<'_>,
+        key: &'static str,
+        setting: &mut T,
+        parse: impl FnOnce(&'a DeValue<'a>) -> Parsed<T>,
+    ) {
+        if let Some(placed) = self.get(mistakes, key, parse) {
+            *setting = placed.value;
+        }
+    }
+
     /// As [`Table::get`], for what cannot be left out; `how` is an example of it.
     pub(super) fn required<T>(
         &mut self,

@@ -7,7 +7,10 @@ use streamerson_core::{broker::memory::Memory, client::Client, wire::WireFormat}
 use tokio::sync::watch;
 
 use super::*;
-use crate::server::{router::router, stage::Stage};
+use crate::{
+    Idempotency,
+    server::{router::router, stage::Stage},
+};
 
 /// An address of a broker, as far as this crate knows any.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,6 +37,8 @@ fn parse(text: &str) -> Result<Config<Address>, InvalidConfig> {
 const TOP: &str = "listen = \"127.0.0.1:0\"\nbroker = \"redis://a\"\n";
 const ROUTE: &str = "[[route]]\nmethod = \"POST\"\npath = \"/a\"\ntopic = \"orders\"\nevent = \"order.new\"\n";
 
+const DOCUMENTED: &str = include_str!("../../../../../docs/gateway.toml");
+
 const HTTP: &str = "[[route]]\nmethod = \"*\"\npath = \"/shop/{*rest}\"\ntopic = \"shop\"\nmode = \"http\"\n";
 
 /// What is said of a file that has these lines after a good top.
@@ -44,12 +49,17 @@ fn complaints(lines: &str) -> String {
 
 #[test]
 fn the_documented_file_is_read_as_it_is_documented() {
-    let documented = include_str!("../../../../../docs/gateway.toml");
-    let config = parse(documented).unwrap();
-    assert_eq!((config.routes(), config.brokers().len()), (5, 2));
+    let config = parse(DOCUMENTED).unwrap();
+    assert_eq!((config.routes(), config.brokers().len(), config.is_tls()), (5, 2, false));
     let route = &config.routes[0];
     assert_eq!((route.path.as_str(), route.timeout), ("/orders/{id}", Duration::from_secs(2)));
     assert_eq!(config.upstreams[route.upstream].backlog_max, 100_000);
+    let idempotency = Idempotency::within(Duration::from_secs(24 * 60 * 60)).principal("authorization");
+    assert_eq!(route.idempotency, Some(idempotency));
+    // What needs files of the reader's is there to be uncommented.
+    let whole: Vec<_> = DOCUMENTED.lines().map(|line| line.strip_prefix("# ").unwrap_or(line)).collect();
+    let whole = whole[whole.iter().position(|line| line.is_empty()).unwrap()..].join("\n");
+    assert!(parse(&whole).unwrap().is_tls());
     let js: Vec<_> = config.routes.iter().filter(|route| route.topic.wire() == WireFormat::Js).collect();
     assert_eq!(js.iter().map(|route| route.topic.to_string()).collect::<Vec<_>>(), ["shop:carts"]);
 }
@@ -77,8 +87,12 @@ fn the_examples_of_the_page_are_right_and_it_names_every_key() {
             parse(example).unwrap();
         }
     }
-    let documented = include_str!("../../../../../docs/gateway.toml");
-    for key in documented.lines().filter_map(|line| line.split_once(" = ")).map(|(key, _)| key) {
+    for key in DOCUMENTED
+        .lines()
+        .map(|line| line.trim_start_matches("# "))
+        .filter_map(|line| line.split_once(" = "))
+        .map(|(key, _)| key)
+    {
         assert!(page.contains(&format!("| `{key}` |")), "{key}");
     }
 }
@@ -88,12 +102,23 @@ fn the_examples_of_the_page_are_right_and_it_names_every_key() {
 fn a_file_that_says_little_gets_the_defaults() {
     let config = parse(&format!("{TOP}{ROUTE}")).unwrap();
     assert_eq!((config.drain, config.admin.is_none(), config.cors_origins.is_none()), (DRAIN, true, true));
-    let Limits { connections_max, head_timeout, head_bytes_max, idle_grace } = config.limits;
+    let Limits {
+        connections_max,
+        head_timeout,
+        head_bytes_max,
+        idle_grace,
+        send_timeout,
+        tls_handshake_timeout,
+        http2: Http2Limits { streams_max, resets_max, errors_max, ping_interval, ping_timeout },
+    } = config.limits;
     assert_eq!((connections_max, head_bytes_max), (10_000, 32_768));
-    assert_eq!((head_timeout, idle_grace), (Duration::from_secs(30), Duration::from_secs(1)));
+    assert_eq!([head_timeout, idle_grace, send_timeout, tls_handshake_timeout].map(|it| it.as_secs()), [30, 1, 30, 10]);
+    assert_eq!((streams_max, resets_max, errors_max), (200, 20, 1024));
+    assert_eq!([ping_interval, ping_timeout].map(|it| it.as_secs()), [30, 20]);
+    assert!(config.tls.is_none());
     let route = &config.routes[0];
     assert_eq!((route.timeout, route.body_bytes_max), (Duration::from_secs(5), 262_144));
-    assert!(route.forward_headers.is_none() && route.content_types.is_none());
+    assert!(route.forward_headers.is_none() && route.content_types.is_none() && route.idempotency.is_none());
     assert!(matches!(&route.mode, Mode::Request { reply_headers: None, fail_fast: false }));
     assert_eq!(config.upstreams, [Upstream { broker: 0, backlog_max: 1_000_000 }]);
 }
@@ -119,6 +144,32 @@ fn a_service_is_taken_whole_the_topmost_path_included() {
     assert_eq!((&*route.event, route.methods.as_str()), ("http", "*"));
     assert_eq!(route.forward_headers.as_deref(), Some(&["*".to_owned(), "cookie".to_owned()][..]));
     assert!(matches!(&route.mode, Mode::Http { reply_headers: None, fail_fast: false }));
+}
+
+#[test]
+fn a_table_under_a_route_is_about_requests_that_are_repeated() {
+    let idempotency = |lines: &str| {
+        let config = parse(&format!("{TOP}{ROUTE}{lines}")).unwrap();
+        config.routes.into_iter().next().unwrap().idempotency.unwrap()
+    };
+    assert_eq!(idempotency("[route.idempotency]"), Idempotency::default());
+    assert_eq!(idempotency("idempotency = {}"), Idempotency::default());
+    let all = "idempotency = { ttl = \"1h\", required = true, principal = \"X-User\", reply_bytes_max = 5 }";
+    let expected = Idempotency::within(Duration::from_secs(3600)).required(true).principal("x-user").reply_bytes_max(5);
+    assert_eq!(idempotency(all), expected);
+}
+
+#[test]
+fn files_are_looked_for_where_the_configuration_is() {
+    let tls = |file: &str, certificate: &str| {
+        let text = format!("{TOP}[tls]\ncertificate = \"{certificate}\"\nkey = \"b\"");
+        let config = Config::<Address>::parse(file, &text, Overrides::default()).unwrap();
+        config.tls.unwrap().certificate
+    };
+    assert_eq!(tls("g.toml", "a").path.to_str(), Some("a"));
+    assert_eq!(tls("/etc/gateway/g.toml", "tls/a").path.to_str(), Some("/etc/gateway/tls/a"));
+    assert_eq!(tls("/etc/gateway/g.toml", "/srv/a").path.to_str(), Some("/srv/a"));
+    assert_eq!(tls("conf/g.toml", "a").place, "conf/g.toml:4: tls.certificate");
 }
 
 #[test]
@@ -191,7 +242,24 @@ fn mistakes_name_line_key_and_what_to_do() {
         (complaints("[topic]\na = 1"), "g.toml:4: topic.a: it must be a table"),
         (complaints("[route]\nmethod = \"GET\""), "g.toml:3: route: it must be an array of tables: [[route]]"),
         (complaints("[[socket]]\npath = \"/chat\""), "socket: WebSockets are not supported yet by this build"),
-        (complaints("[tls]\ncert = \"a\""), "tls: TLS is not supported yet by this build"),
+        (complaints("[tls]\ncert = \"a\""), "g.toml:4: tls.cert: there is no such key; did you mean certificate?"),
+        (complaints("[tls]\ncertificate = \"a\""), "g.toml:3: tls.key: it is missing; write key = "),
+        (complaints("[tls]\ncertificate = \"\""), "g.toml:4: tls.certificate: it must be the path of a file"),
+        (complaints("tls = true"), "g.toml:3: tls: it must be a table: [tls]"),
+        (complaints("[limits]\nhttp2_streams_max = 0"), "limits.http2_streams_max: it must be more than nothing"),
+        (complaints("[limits]\nhttp2_streams = 1"), "did you mean http2_streams_max?"),
+        (complaints("[limits]\nsend_timeout = \"0s\""), "limits.send_timeout: it must be more than nothing"),
+        (in_route("idempotency = true"), "g.toml:8: route.idempotency: it must be a table: [route.idempotency]"),
+        (
+            in_route("[route.idempotency]\nkeep = \"1h\""),
+            "g.toml:9: route.idempotency.keep: there is no such key; known",
+        ),
+        (
+            in_route("[route.idempotency]\nttl = \"0s\""),
+            "g.toml:9: route.idempotency.ttl: it must be more than nothing",
+        ),
+        (in_route("[route.idempotency]\nprincipal = \"a b\""), "idempotency.principal: \"a b\" is not a header name"),
+        (in_route("[route.idempotency]\nrequired = 1"), "route.idempotency.required: it must be true or false"),
         (in_route("timout = \"2s\""), "g.toml:8: route.timout: there is no such key; did you mean timeout?"),
         (in_route("timeout = \"0s\""), "g.toml:8: route.timeout: it must be more than nothing"),
         (in_route("mode = \"http\""), "g.toml:7: route.event: it means nothing in mode \"http\""),
