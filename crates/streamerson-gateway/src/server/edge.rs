@@ -50,7 +50,7 @@ pub(super) async fn guard(State(edge): State<Arc<Edge>>, request: Request, next:
     }
     // The client learns with its last response that the connection ends, and not by sending the next request into it.
     // HTTP/2 has a frame for that.
-    if version < Version::HTTP_2 && *edge.stage.borrow() >= Stage::Draining {
+    if version < Version::HTTP_2 && (*edge.stage.borrow() >= Stage::Draining || ends_in_a_body(&response)) {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     if let Some(asked) = asked {
@@ -67,13 +67,29 @@ impl Edge {
         }
         if !names_one_host(request) {
             let problem = Problem::new(StatusCode::BAD_REQUEST).with_detail("there must be one header Host");
-            let mut response = respond(problem, &MessageId::unique(), Outcome("no-host"));
-            // Whoever leaves it out may have others of its own about where a request ends.
-            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-            return Some(response);
+            return Some(last(problem, Outcome("no-host")));
+        }
+        if !is_only_chunked(request.headers()) {
+            let problem = Problem::new(StatusCode::NOT_IMPLEMENTED);
+            let problem = problem.with_detail("of transfer codings there is chunked, once");
+            return Some(last(problem, Outcome("transfer-coding")));
         }
         self.cors.as_ref().and_then(|cors| cors.preflight(request))
     }
+}
+
+/// The response to a request that somebody else may understand in another way: what follows it on its connection is not
+/// read.
+fn last(problem: Problem, outcome: Outcome) -> Response {
+    let mut response = respond(problem, &MessageId::unique(), outcome);
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
+/// Whether a response came while its request was still under way, so that nobody knows where the next one begins.
+fn ends_in_a_body(response: &Response) -> bool {
+    let outcome = response.extensions().get::<Outcome>().map(|outcome| outcome.as_str());
+    matches!(outcome, Some("body-stalled" | "body-too-large" | "body-cut"))
 }
 
 /// About as long as it was on the wire.
@@ -91,6 +107,16 @@ fn names_one_host(request: &Request) -> bool {
     match request.version() {
         Version::HTTP_11 => hosts == 1,
         _ => hosts <= 1,
+    }
+}
+
+/// A coding beside it would have to be undone before anybody could read the body (RFC 9112, section 6.1).
+fn is_only_chunked(request: &HeaderMap) -> bool {
+    let mut codings = request.get_all(header::TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => true,
+        (Some(coding), None) => coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked"),
+        (Some(_), Some(_)) => false,
     }
 }
 

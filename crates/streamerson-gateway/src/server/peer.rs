@@ -1,8 +1,9 @@
-//! The byte stream of a connection, as HTTP is spoken over it: what was read to find out which HTTP comes first, and a
-//! client that takes nothing is given up.
+//! The byte stream of a connection, as HTTP is spoken over it: what was read to find out which HTTP comes first, a client
+//! that takes nothing is given up, and one that still sends gets to read why it is not listened to.
 
 use std::{
     io::{self, IoSlice},
+    mem::MaybeUninit,
     pin::Pin,
     task::{Context, Poll, ready},
     time::Duration,
@@ -13,6 +14,14 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     time::{Instant, Sleep, sleep},
 };
+
+/// How long a client may go on sending to a connection that is closed for it. Closed at once, what it sends would reset
+/// the connection, and the response with it.
+const LINGER: Duration = Duration::from_secs(5);
+/// How much of what it sends is thrown away meanwhile, in bytes.
+const LINGER_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// How much of that is read at once, in bytes.
+const SCRAP_BYTES: usize = 8 * 1024;
 
 /// A stream whose first bytes were read already, and whose writes have a time limit.
 #[derive(Debug)]
@@ -26,11 +35,20 @@ pub(super) struct Peer<S> {
     stalled: Option<Pin<Box<Sleep>>>,
     /// Whether that wait is on.
     is_waiting: bool,
+    lingering: Option<Lingering>,
+}
+
+/// The end of a stream that was closed on this side.
+#[derive(Debug)]
+struct Lingering {
+    /// Set once something came after all.
+    until: Option<Pin<Box<Sleep>>>,
+    bytes_left: usize,
 }
 
 impl<S> Peer<S> {
     pub(super) fn new(opening: Bytes, stream: S, send_timeout: Duration) -> Self {
-        Self { opening, stream, send_timeout, stalled: None, is_waiting: false }
+        Self { opening, stream, send_timeout, stalled: None, is_waiting: false, lingering: None }
     }
 
     /// What came of a write: done, or not for too long.
@@ -49,6 +67,34 @@ impl<S> Peer<S> {
     }
 }
 
+impl<S: AsyncRead + Unpin> Peer<S> {
+    /// Reads what comes and throws it away, until the client has ended, too. One that sends nothing is not waited for.
+    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let lingering = self.lingering.get_or_insert(Lingering { until: None, bytes_left: LINGER_BYTES_MAX });
+        loop {
+            let mut scrap = [MaybeUninit::uninit(); SCRAP_BYTES];
+            let mut scrap = ReadBuf::uninit(&mut scrap);
+            let read = Pin::new(&mut self.stream).poll_read(cx, &mut scrap);
+            match read {
+                Poll::Ready(Ok(())) if !scrap.filled().is_empty() => {
+                    lingering.until.get_or_insert_with(|| Box::pin(sleep(LINGER)));
+                    match lingering.bytes_left.checked_sub(scrap.filled().len()) {
+                        Some(left) => lingering.bytes_left = left,
+                        None => return Poll::Ready(()),
+                    }
+                }
+                Poll::Ready(_) => return Poll::Ready(()),
+                Poll::Pending => {
+                    return match &mut lingering.until {
+                        Some(until) => until.as_mut().poll(cx),
+                        None => Poll::Ready(()),
+                    };
+                }
+            }
+        }
+    }
+}
+
 impl<S: AsyncRead + Unpin> AsyncRead for Peer<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if self.opening.is_empty() {
@@ -61,7 +107,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Peer<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Peer<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Peer<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
         self.within_time(written, cx)
@@ -86,7 +132,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Peer<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let ended = Pin::new(&mut self.stream).poll_shutdown(cx);
-        self.within_time(ended, cx)
+        if self.lingering.is_none() {
+            let ended = Pin::new(&mut self.stream).poll_shutdown(cx);
+            ready!(self.within_time(ended, cx))?;
+        }
+        self.poll_linger(cx).map(Ok)
     }
 }

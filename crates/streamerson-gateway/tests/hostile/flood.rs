@@ -1,0 +1,64 @@
+//! Floods of HTTP/2: each is cut or held back, and nobody else notices.
+
+use crate::{
+    frames::{
+        DATA, END_HEADERS, ENHANCE_YOUR_CALM, HEADERS, PING, REFUSED_STREAM, RST_STREAM, SETTINGS, block, frame, get,
+        request,
+    },
+    scene::Scene,
+    support::echo,
+};
+
+const CANCEL: [u8; 4] = [0, 0, 0, 8];
+
+#[tokio::test]
+async fn requests_that_are_taken_back_at_once_end_the_connection() {
+    let scene = Scene::new().await;
+    let witness = scene.witness().await;
+    let mut raw = scene.http2(&[]).await;
+    let flood: Vec<u8> = (0..2_000_u32)
+        .flat_map(|n| [get(2 * n + 1, "/ask/never"), frame(RST_STREAM, 0, 2 * n + 1, &CANCEL)].concat())
+        .collect();
+    raw.send(&flood).await;
+    assert_eq!(raw.goaway().await, Some(ENHANCE_YOUR_CALM));
+    assert!(scene.bench.appended().await < 1_000);
+    witness.was_not_disturbed().await;
+}
+
+#[tokio::test]
+async fn more_streams_than_allowed_are_refused() {
+    let scene = Scene::with("http2_streams_max = 10", |_| None).await;
+    let mut raw = scene.http2(&[]).await;
+    for n in 0..15_u32 {
+        raw.send(frame(HEADERS, END_HEADERS, 2 * n + 1, &block(&request("POST", "/ask/never")))).await;
+    }
+    let mut refused = Vec::new();
+    while refused.len() < 5 {
+        let reset = raw.frame_of(RST_STREAM).await;
+        assert_eq!(reset.code(), REFUSED_STREAM);
+        refused.push(reset.stream);
+    }
+    assert_eq!(refused, [21, 23, 25, 27, 29]);
+}
+
+#[tokio::test]
+async fn pings_settings_and_empty_frames_disturb_nobody() {
+    let scene = Scene::with("", echo).await;
+    let witness = scene.witness().await;
+    for (what, flood) in [
+        ("pings", frame(PING, 0, 0, &[7; 8])),
+        ("settings", frame(SETTINGS, 0, 0, &[])),
+        ("empty data", frame(DATA, 0, 1, &[])),
+        ("frames of no known kind", frame(99, 0, 0, &[0; 100])),
+        ("resets of what is not there", frame(RST_STREAM, 0, 1, &CANCEL)),
+    ] {
+        let mut raw = scene.http2(&[]).await;
+        raw.send(frame(HEADERS, END_HEADERS, 1, &block(&request("POST", "/ask/1")))).await;
+        // Nothing is read, so that answers to it would pile up: the gateway must stop reading, or end it.
+        raw.floods(&flood.repeat(100), 2_000).await;
+        let mut other = scene.http2(&[]).await;
+        other.send(get(1, "/ask/1")).await;
+        assert_eq!(other.frame_of(HEADERS).await.status(), 200, "{what}");
+    }
+    witness.was_not_disturbed().await;
+}
