@@ -14,7 +14,7 @@ use bytes::Bytes;
 use serde_json::Value;
 use streamerson_core::{
     Headers, Message, Name, Reply, SharedBroker, Topic, Wire,
-    broker::{Fence, GroupStart, Membership, ReplyAppend, Settlement, memory::Memory},
+    broker::{Append, Fence, GroupStart, Membership, ReplyAppend, Settlement, memory::Memory},
     client::Client,
 };
 use streamerson_gateway::Gateway;
@@ -30,7 +30,10 @@ pub(crate) struct Bench {
 
 impl Bench {
     pub(crate) fn new() -> Self {
-        let broker: SharedBroker = Memory::new().into();
+        Self::over(Memory::new().into())
+    }
+
+    pub(crate) fn over(broker: SharedBroker) -> Self {
         let gateway = Gateway::new(Client::new(broker.clone()));
         Self { broker, gateway, topic: Topic::new("orders").unwrap() }
     }
@@ -62,6 +65,14 @@ impl Bench {
             }
         });
         messages
+    }
+
+    /// Answers a message that was acked.
+    pub(crate) async fn reply(&self, message: &Message, reply: Reply) {
+        let inbox = self.topic.inbox(message.inbox.as_ref().unwrap());
+        let fields = Wire::default().encode(&reply.into_message(message.id.clone())).unwrap();
+        let append = Append { only_if_exists: true, ..Append::new(inbox, fields) };
+        self.broker.append(vec![append]).await.remove(0).unwrap();
     }
 
     /// How many messages were ever appended to the topic.

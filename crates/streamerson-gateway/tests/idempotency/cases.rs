@@ -1,0 +1,275 @@
+//! What holds over every broker.
+
+use axum::{
+    body::Body,
+    http::{Request, StatusCode},
+};
+use streamerson_core::{Problem, Reply, broker::Mark};
+use streamerson_test::eventually;
+
+use crate::{
+    scene::{Scene, assert_created, assert_refused, created, keyed, with},
+    support::{Answer, send},
+};
+
+pub(crate) async fn a_repetition_waits_and_then_gets_the_reply_of_the_first(mut scene: Scene) {
+    let first = scene.begin(keyed("/orders", "\"k1\"", "{}"));
+    let message = scene.message().await;
+    // With and without quotes it is the same key; headers that are forwarded may differ.
+    let again = || with("/orders", "{}", &[("idempotency-key", "k1"), ("x-trace", "2")]);
+    let other = scene.another_gateway();
+    assert_refused(&scene.send(again()).await, 409, "under way");
+    assert_refused(&send(&other, again()).await, 409, "under way, at another gateway");
+    scene.bench.reply(&message, created()).await;
+    assert_created(&first.await.unwrap());
+    for _ in 0..2 {
+        assert_created(&scene.send(again()).await);
+        assert_created(&send(&other, again()).await);
+    }
+    assert_eq!(scene.message_now(), None);
+    assert_eq!(scene.bench.gateway.client().pending(), 0);
+    // Another key is another request.
+    let (answer, id) = scene.handled(keyed("/orders", "k2", "{}"), Reply::new("2")).await;
+    assert_eq!(answer.body, "2");
+    assert_ne!(id, message.id.to_string());
+}
+
+pub(crate) async fn a_key_stands_for_one_request(mut scene: Scene) {
+    let others = || {
+        let key = |request: axum::http::request::Builder| request.header("idempotency-key", "k");
+        [
+            ("another body", keyed("/orders", "k", "{ }")),
+            ("no body", key(Request::post("/orders")).body(Body::empty()).unwrap()),
+            (
+                "another method",
+                key(Request::put("/orders")).header("content-type", "application/json").body("{}".into()).unwrap(),
+            ),
+            ("another query", keyed("/orders?a", "k", "{}")),
+            (
+                "another type",
+                key(Request::post("/orders")).header("content-type", "text/plain").body("{}".into()).unwrap(),
+            ),
+            ("another path", keyed("/small", "k", "{}")),
+        ]
+    };
+    let first = scene.begin(keyed("/orders", "k", "{}"));
+    let message = scene.message().await;
+    for (what, request) in others() {
+        assert_refused(&scene.send(request).await, 422, what);
+    }
+    scene.bench.reply(&message, created()).await;
+    assert_created(&first.await.unwrap());
+    for (what, request) in others() {
+        assert_refused(&scene.send(request).await, 422, what);
+    }
+    // What is refused by itself says nothing of the key.
+    assert_refused(&scene.send(keyed("/orders", "k", "{")).await, 400, "no JSON");
+    assert_eq!(scene.message_now(), None);
+    // Of another event type it is another key.
+    assert_eq!(scene.send(keyed("/events", "k", "{}")).await.status, StatusCode::ACCEPTED);
+}
+
+pub(crate) async fn principals_have_keys_of_their_own(mut scene: Scene) {
+    let asked = |who: Option<&'static str>| {
+        let who = who.map(|who| ("authorization", who));
+        let headers: Vec<_> = std::iter::once(("idempotency-key", "k")).chain(who).collect();
+        with("/principals", "{}", &headers)
+    };
+    let mut ids = Vec::new();
+    for (who, reply) in [(Some("Bearer ann"), "\"ann's\""), (Some("Bearer bob"), "\"bob's\""), (None, "\"nobody's\"")] {
+        let (answer, id) = scene.handled(asked(who), Reply::new(reply)).await;
+        assert_eq!(answer.body, reply);
+        ids.push(id);
+    }
+    for (who, reply) in [(None, "\"nobody's\""), (Some("Bearer ann"), "\"ann's\""), (Some("Bearer bob"), "\"bob's\"")] {
+        assert_eq!(scene.send(asked(who)).await.body, reply);
+    }
+    assert_eq!(scene.message_now(), None);
+    ids.sort();
+    ids.dedup();
+    assert_eq!(ids.len(), 3);
+    assert!(ids.iter().all(|id| id.len() == 48 && !id.contains("ann")), "{ids:?}");
+}
+
+pub(crate) async fn keys_are_asked_for_and_checked(mut scene: Scene) {
+    let long = "k".repeat(256);
+    for bad in ["", "\"\"", "\"open", "a b", "a,b", "\"a\" b", &long] {
+        for path in ["/orders", "/required", "/events", "/whole"] {
+            assert_refused(&scene.send(keyed(path, bad, "{}")).await, 400, bad);
+        }
+    }
+    let twice = [("idempotency-key", "a"), ("idempotency-key", "a")];
+    assert_refused(&scene.send(with("/orders", "{}", &twice)).await, 400, "two of them");
+    let missing = scene.send(with("/required", "{}", &[])).await;
+    assert_refused(&missing, 400, "none");
+    assert!(missing.json()["detail"].as_str().unwrap().contains("Idempotency-Key"), "{missing:?}");
+    assert_eq!((scene.message_now(), scene.bench.appended().await), (None, 0));
+    // Where none is asked for, requests without one are handled each on its own.
+    let (_, first) = scene.handled(with("/orders", "{}", &[]), created()).await;
+    let (_, second) = scene.handled(with("/orders", "{}", &[]), created()).await;
+    assert_ne!(first, second);
+    assert_created(&scene.handled(keyed("/required", "k", "{}"), created()).await.0);
+}
+
+pub(crate) async fn failures_and_large_replies_are_not_kept(mut scene: Scene) {
+    let problem = |status| Reply::from(Problem::new(status));
+    let large = || Reply::new("x".repeat(301)).with_content_type("text/plain");
+    for (what, path, reply) in [
+        ("a failure", "/orders", problem(StatusCode::BAD_GATEWAY)),
+        ("another failure", "/orders", Reply::new("").with_status(StatusCode::SERVICE_UNAVAILABLE)),
+        ("a large reply", "/small", large()),
+    ] {
+        let status = reply.status.unwrap_or(StatusCode::OK);
+        let key = &format!("\"{what}\"");
+        let (answer, first) = scene.handled(keyed(path, key, "{}"), reply).await;
+        assert_eq!(answer.status, status, "{what}");
+        // It goes on under the same id, so that who remembers ids knows it again.
+        let (answer, second) = scene.handled_soon(keyed_fn(path, key), created()).await;
+        assert_created(&answer);
+        assert_eq!(first, second, "{what}");
+        assert_created(&scene.send(keyed(path, key, "{}")).await);
+    }
+    // What the client did wrong is an answer like any other.
+    for status in [StatusCode::NOT_FOUND, StatusCode::CONFLICT, StatusCode::UNPROCESSABLE_ENTITY] {
+        let key = status.as_str();
+        let (first, _) = scene.handled(keyed("/orders", key, "{}"), problem(status)).await;
+        let again = scene.send(keyed("/orders", key, "{}")).await;
+        assert_eq!((first.status, again.status, &first.body), (status, status, &again.body));
+        assert_eq!(again.header("content-type"), Some("application/problem+json"));
+    }
+}
+
+pub(crate) async fn a_client_that_hangs_up_finds_the_reply_later(mut scene: Scene) {
+    let first = scene.begin(keyed("/orders", "k", "{}"));
+    let message = scene.message().await;
+    first.abort();
+    assert!(first.await.unwrap_err().is_cancelled());
+    assert_refused(&scene.send(keyed("/orders", "k", "{}")).await, 409, "still under way");
+    assert_eq!(scene.bench.gateway.client().pending(), 1);
+    scene.bench.reply(&message, created()).await;
+    let answer = eventually("the reply to be kept", async || {
+        let answer = scene.send(keyed("/orders", "k", "{}")).await;
+        (answer.status != StatusCode::CONFLICT).then_some(answer)
+    })
+    .await;
+    assert_created(&answer);
+    assert_eq!(scene.message_now(), None);
+    // Without a key nobody could ask again, so the call is given up.
+    let first = scene.begin(with("/orders", "{}", &[]));
+    scene.message().await;
+    first.abort();
+    _ = first.await;
+    assert_eq!(scene.bench.gateway.client().pending(), 0);
+}
+
+pub(crate) async fn a_reply_is_kept_for_its_time(mut scene: Scene) {
+    let (answer, first) = scene.handled(keyed("/brief", "k", "{}"), created()).await;
+    assert_created(&answer);
+    assert_created(&scene.send(keyed("/brief", "k", "{}")).await);
+    let (answer, second) = scene.handled_soon(keyed_fn("/brief", "k"), Reply::new("2")).await;
+    assert_eq!((answer.body.as_ref(), first), (&b"2"[..], second));
+}
+
+pub(crate) async fn after_a_timeout_nothing_is_known_for_a_while(mut scene: Scene) {
+    assert_refused(&scene.send(keyed("/hurry", "k", "{}")).await, 504, "no reply");
+    let first = scene.message().await;
+    assert_refused(&scene.send(keyed("/hurry", "k", "{}")).await, 409, "it may still run");
+    let second = eventually("it to be sent on", async || {
+        scene.send(keyed("/hurry", "k", "{}")).await;
+        scene.message_now()
+    })
+    .await;
+    assert_eq!(first.id, second.id);
+}
+
+pub(crate) async fn an_event_is_stored_once(mut scene: Scene) {
+    let first = scene.send(keyed("/events", "k", "{}")).await;
+    let other = scene.another_gateway();
+    let again = send(&other, keyed("/events", "k", "{}")).await;
+    for answer in [&first, &again] {
+        assert_eq!(answer.status, StatusCode::ACCEPTED, "{answer:?}");
+    }
+    assert_eq!(first.json()["id"], again.json()["id"]);
+    assert_refused(&scene.send(keyed("/events", "k", "[]")).await, 422, "another event");
+    assert_eq!(scene.message().await.id.to_string(), first.json()["id"].as_str().unwrap());
+    assert_eq!((scene.message_now(), scene.bench.appended().await), (None, 1));
+}
+
+pub(crate) async fn a_whole_response_is_repeated_whole(mut scene: Scene) {
+    let reply = || {
+        Reply::new(&b"\xff\0\n"[..])
+            .with_status(StatusCode::IM_A_TEAPOT)
+            .with_content_type("image/png")
+            .with_header("http.header.x-served-by", "7")
+            .with_header("http.header.set-cookie", "a=1\nb=2")
+    };
+    let (first, _) = scene.handled(keyed("/whole?x=1", "k", "{"), reply()).await;
+    let again = scene.send(keyed("/whole?x=1", "k", "{")).await;
+    assert_eq!((first.status.as_u16(), &first.body[..]), (418, &b"\xff\0\n"[..]));
+    assert_eq!((first.status, &first.headers, &first.body), (again.status, &again.headers, &again.body));
+    assert_eq!(again.headers.get_all("set-cookie").iter().count(), 2);
+    assert_refused(&scene.send(keyed("/whole?x=2", "k", "{")).await, 422, "another query");
+}
+
+pub(crate) async fn of_many_at_once_through_two_gateways_one_is_handled(mut scene: Scene) {
+    let gateways = [scene.app.clone(), scene.another_gateway()];
+    let begun: Vec<_> = (0..40)
+        .map(|n| {
+            let app = gateways[n % 2].clone();
+            tokio::spawn(async move { send(&app, keyed("/orders", "k", "{}")).await })
+        })
+        .collect();
+    let message = scene.message().await;
+    scene.bench.reply(&message, created()).await;
+    let mut answered = 0;
+    for begun in begun {
+        let answer: Answer = begun.await.unwrap();
+        match answer.status {
+            StatusCode::CREATED => {
+                assert_created(&answer);
+                answered += 1;
+            }
+            _ => assert_refused(&answer, 409, "under way"),
+        }
+    }
+    assert!(answered >= 1);
+    for app in &gateways {
+        assert_created(&send(app, keyed("/orders", "k", "{}")).await);
+    }
+    assert_eq!(scene.message_now(), None);
+}
+
+pub(crate) async fn what_something_else_wrote_counts_as_nothing(mut scene: Scene) {
+    let (_, id) = scene.handled(keyed("/orders", "k", "{}"), created()).await;
+    let key = scene.bench.topic.idempotency_mark(&id.parse().unwrap());
+    for foreign in ["", "x", "a b c", "a -\n", "a -\n{}\n", "\n\n\n"] {
+        let ttl = std::time::Duration::from_secs(60);
+        scene.bench.broker.mark(Mark { key: key.clone(), value: foreign.into(), ttl }).await.unwrap();
+        let (answer, again) = scene.handled(keyed("/orders", "k", "{}"), created()).await;
+        assert_created(&answer);
+        assert_eq!(id, again, "{foreign:?}");
+        assert_created(&scene.send(keyed("/orders", "k", "{}")).await);
+    }
+}
+
+/// The same request as often as it is wanted.
+fn keyed_fn(path: &str, key: &str) -> impl Fn() -> Request<Body> {
+    let (path, key) = (path.to_owned(), key.to_owned());
+    move || keyed(&path, &key, "{}")
+}
+
+impl Scene {
+    /// As [`Scene::handled`], once what is known of the key has gone.
+    async fn handled_soon(&mut self, request: impl Fn() -> Request<Body>, reply: Reply) -> (Answer, String) {
+        let (begun, message) = eventually("it to be handled again", async || {
+            let mut begun = self.begin(request());
+            tokio::select! {
+                message = self.message() => Some((begun, message)),
+                _ = &mut begun => None,
+            }
+        })
+        .await;
+        self.bench.reply(&message, reply).await;
+        (begun.await.unwrap(), message.id.to_string())
+    }
+}

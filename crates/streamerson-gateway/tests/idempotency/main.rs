@@ -1,0 +1,44 @@
+//! Requests that are repeated with an `Idempotency-Key`, over the embedded broker and over Redis.
+
+#![allow(clippy::unwrap_used, reason = "the helpers are tests too")]
+
+mod cases;
+mod outages;
+mod protocol;
+mod scene;
+#[path = "../support/mod.rs"]
+mod support;
+
+/// Makes a test of each case, for each broker.
+macro_rules! over_both_brokers {
+    ($($case:ident),* $(,)?) => {
+        mod memory {
+            $(#[tokio::test]
+            async fn $case() {
+                crate::cases::$case(crate::scene::Scene::over_memory().await).await;
+            })*
+        }
+
+        mod redis {
+            $(#[tokio::test]
+            async fn $case() {
+                crate::cases::$case(crate::scene::Scene::over_redis().await).await;
+            })*
+        }
+    };
+}
+
+over_both_brokers!(
+    a_repetition_waits_and_then_gets_the_reply_of_the_first,
+    a_key_stands_for_one_request,
+    principals_have_keys_of_their_own,
+    keys_are_asked_for_and_checked,
+    failures_and_large_replies_are_not_kept,
+    a_client_that_hangs_up_finds_the_reply_later,
+    a_reply_is_kept_for_its_time,
+    after_a_timeout_nothing_is_known_for_a_while,
+    an_event_is_stored_once,
+    a_whole_response_is_repeated_whole,
+    of_many_at_once_through_two_gateways_one_is_handled,
+    what_something_else_wrote_counts_as_nothing,
+);

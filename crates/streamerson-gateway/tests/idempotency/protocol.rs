@@ -1,0 +1,61 @@
+//! What PROTOCOL.md says of the key `{ns:topic}:idem:<id>`, made by hand.
+
+use sha2::{Digest, Sha256};
+use streamerson_core::Reply;
+
+use crate::scene::{Scene, created, keyed, with};
+
+/// The first bytes of a SHA-256 over parts with their lengths before them, in hexadecimal digits.
+fn hash(parts: &[&str], bytes: usize) -> String {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part);
+    }
+    hash.finalize().iter().take(bytes).map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[tokio::test]
+async fn the_key_and_its_value_are_as_the_page_says() {
+    let mut scene = Scene::over_redis().await;
+    let first = scene.begin(with(
+        "/principals?a=1",
+        "{\"n\":1}",
+        &[("idempotency-key", "\"k \\\"1\\\"\""), ("authorization", "Bearer ann")],
+    ));
+    let message = scene.message().await;
+    let id = hash(&["id", "default:orders", "order.new", "k \"1\"", "Bearer ann"], 24);
+    assert_eq!(message.id.to_string(), id);
+    let asked = ["asked", "1", "POST", "1", "/principals", "1", "a=1", "1", "application/json", "{\"n\":1}"];
+    let asked = hash(&asked, 32);
+    let key = format!("{{default:orders}}:idem:{id}");
+
+    let server = scene.server.as_ref().unwrap();
+    let value = server.command(["GET", &key]).await.text().to_owned();
+    let (line, rest) = value.split_once('\n').unwrap();
+    let (of, attempt) = line.split_once(' ').unwrap();
+    assert_eq!((of, rest), (asked.as_str(), ""));
+    assert!(!attempt.is_empty() && attempt != "-" && attempt.bytes().all(|byte| byte.is_ascii_graphic()), "{attempt}");
+    // 2 s past the deadline of 5 s.
+    let left = server.command(["PTTL", &key]).await.int();
+    assert!((1..=7_000).contains(&left), "{left}");
+
+    scene.bench.reply(&message, created()).await;
+    first.await.unwrap();
+    let server = scene.server.as_ref().unwrap();
+    let value = server.command(["GET", &key]).await.text().to_owned();
+    let parts: Vec<_> = value.splitn(3, '\n').collect();
+    assert_eq!((parts[0], parts[2]), (format!("{asked} -").as_str(), "{\"order\":7}"));
+    let head: serde_json::Value = serde_json::from_str(parts[1]).unwrap();
+    let headers = serde_json::json!({ "http.header.location": "/orders/7", "http.header.etag": "\"1\"" });
+    assert_eq!(head, serde_json::json!({ "status": 201, "error": false, "headers": headers }));
+    let left = server.command(["PTTL", &key]).await.int();
+    assert!((86_000_000..=86_400_000).contains(&left), "{left}");
+
+    // What is absent counts as such, and a status that was left open is none.
+    let (_, id) = scene.handled(keyed("/orders", "k", "{}"), Reply::new("1")).await;
+    let asked = hash(&["asked", "1", "POST", "1", "/orders", "0", "", "1", "application/json", "{}"], 32);
+    let server = scene.server.as_ref().unwrap();
+    let value = server.command(["GET", &format!("{{default:orders}}:idem:{id}")]).await.text().to_owned();
+    assert_eq!(value, format!("{asked} -\n{{\"status\":null,\"error\":false,\"headers\":{{}}}}\n1"));
+}
