@@ -10,6 +10,8 @@ pub enum Signal {
     Terminate,
     /// Asks for a stop, as Ctrl-C does.
     Interrupt,
+    /// Asks a server to read its files again.
+    HangUp,
     /// Ends the process at once; it gets no chance to clean up.
     Kill,
     /// Freezes the process, as a long pause of the machine would.
@@ -35,6 +37,7 @@ impl Signal {
         match self {
             Self::Terminate => "TERM",
             Self::Interrupt => "INT",
+            Self::HangUp => "HUP",
             Self::Kill => "KILL",
             Self::Stop => "STOP",
             Self::Continue => "CONT",

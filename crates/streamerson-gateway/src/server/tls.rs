@@ -4,7 +4,7 @@ use std::{error::Error, fmt, io, sync::Arc};
 
 use tokio::{sync::watch, task::spawn_blocking};
 use tokio_rustls::rustls::{
-    self, InconsistentKeys, ServerConfig,
+    self, CertificateError, InconsistentKeys, ServerConfig,
     crypto::ring,
     pki_types::{
         CertificateDer, PrivateKeyDer,
@@ -128,7 +128,12 @@ fn explain(files: &TlsConfig, error: &rustls::Error) -> InvalidCertificate {
             let certificate = files.certificate.path.display();
             invalid(&files.key, &format!("it is not the key of the first certificate in {certificate}"))
         }
-        rustls::Error::InvalidCertificate(cause) => invalid(&files.certificate, &cause.to_string()),
+        rustls::Error::InvalidCertificate(CertificateError::BadEncoding) => {
+            invalid(&files.certificate, "what is in it is no X.509 certificate")
+        }
+        rustls::Error::InvalidCertificate(cause) => {
+            invalid(&files.certificate, &format!("it is not accepted: {cause}"))
+        }
         other => invalid(&files.key, &other.to_string()),
     }
 }

@@ -12,7 +12,9 @@ use streamerson_test::{Signal, eventually};
 
 use super::{
     http::Connection,
+    http2::{Http2, NotSent},
     scene::{Gateway, Worker},
+    tls::Authority,
 };
 use crate::support::Scene;
 
@@ -27,28 +29,69 @@ timeout = "15s"
 
 /// Clients that keep their connections, so busy that a signal always meets requests in every state.
 const CLIENTS: usize = 32;
+/// How many of them share a connection of HTTP/2.
+const STREAMS: usize = 8;
 
-#[tokio::test]
-async fn no_request_fails_under_load_when_it_is_told_to_stop() {
+/// A client of either version.
+enum Client {
+    One(Connection),
+    Two(Http2),
+}
+
+impl Client {
+    /// Asks, and is answered rightly; whether it may ask again on this connection.
+    async fn asks(&mut self, body: &str) -> bool {
+        match self {
+            Self::One(connection) => {
+                let answer = connection.exchange("POST /ask/echo", &[], body).await.expect("an answer");
+                assert_eq!((answer.status, answer.text().as_str()), (200, body));
+                !answer.is_last()
+            }
+            Self::Two(connection) => match connection.exchange("POST /ask/echo", body).await {
+                Ok(answer) => {
+                    assert_eq!((answer.status, answer.body.as_str()), (200, body));
+                    true
+                }
+                Err(NotSent) => false,
+            },
+        }
+    }
+}
+
+async fn no_request_fails_under_load(tls: bool, http2: bool) {
     let scene = Scene::new().await;
-    let gateway = Gateway::start(&scene.server, "load", ROUTE).await;
+    let gateway = match tls {
+        true => Gateway::start_tls(&scene.server, "load", ROUTE, &Authority::new()).await,
+        false => Gateway::start(&scene.server, "load", ROUTE).await,
+    };
     let worker = Worker::start(&scene.broker, "orders").await;
     let answered = Arc::new(AtomicUsize::new(0));
     let mut clients = tokio::task::JoinSet::new();
     for client in 0..CLIENTS {
-        let (mut connection, answered) = (gateway.connect().await, answered.clone());
-        clients.spawn(async move {
-            for request in 0.. {
-                let body = format!("\"{client} {request}\"");
-                let answer = connection.exchange("POST /ask/echo", &[], &body).await.expect("an answer");
-                assert_eq!((answer.status, answer.text()), (200, body));
-                answered.fetch_add(1, Ordering::Relaxed);
-                if answer.is_last() {
-                    assert!(connection.closed().await.is_empty());
-                    break;
-                }
+        let mut connections = match http2 {
+            // On each connection there are several under way.
+            true if client % STREAMS == 0 => {
+                let connection = gateway.connect_http2().await;
+                (0..STREAMS).map(|_| Client::Two(connection.clone())).collect()
             }
-        });
+            true => Vec::new(),
+            false => vec![Client::One(gateway.connect().await)],
+        };
+        while let Some(mut connection) = connections.pop() {
+            let (answered, client) = (answered.clone(), client + connections.len());
+            clients.spawn(async move {
+                for request in 0.. {
+                    let may_ask = connection.asks(&format!("\"{client} {request}\"")).await;
+                    answered.fetch_add(1, Ordering::Relaxed);
+                    if !may_ask {
+                        break;
+                    }
+                }
+                if let Client::One(connection) = connection {
+                    assert!(connection.closed().await.is_empty());
+                }
+            });
+        }
     }
     let busy = CLIENTS * 5;
     eventually("the load to be on", async || (answered.load(Ordering::Relaxed) >= busy).then_some(())).await;
@@ -57,6 +100,56 @@ async fn no_request_fails_under_load_when_it_is_told_to_stop() {
     assert_eq!(gateway.process.wait().await.status.code(), Some(0));
     let inboxes = scene.server.command(["KEYS", "{default:orders}:re:*"]).await;
     assert!(inboxes.items().is_empty(), "{inboxes:?}");
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn no_request_fails_when_it_is_told_to_stop() {
+    no_request_fails_under_load(false, false).await;
+}
+
+#[tokio::test]
+async fn no_request_fails_when_it_is_told_to_stop_with_tls() {
+    no_request_fails_under_load(true, false).await;
+}
+
+#[tokio::test]
+async fn no_request_fails_when_it_is_told_to_stop_with_http2() {
+    no_request_fails_under_load(false, true).await;
+}
+
+#[tokio::test]
+async fn no_request_fails_when_it_is_told_to_stop_with_http2_and_tls() {
+    no_request_fails_under_load(true, true).await;
+}
+
+/// Connections of HTTP/2 that are busy are told at once, those that never asked are given the time of idle ones.
+#[tokio::test]
+async fn clients_of_http2_are_told_and_what_they_began_is_answered() {
+    let scene = Scene::new().await;
+    let config = format!("[limits]\nidle_grace = \"400ms\"\n{ROUTE}");
+    let gateway = Gateway::start_tls(&scene.server, "goaway", &config, &Authority::new()).await;
+    let worker = Worker::start(&scene.broker, "orders").await;
+    let (mut slow, mut new) = (gateway.connect_http2().await, gateway.connect_http2().await);
+    let mut idle = gateway.connect_http2().await;
+    assert_eq!(idle.exchange("POST /ask/echo", "1").await.unwrap().body, "1");
+    let begun = tokio::spawn({
+        let mut slow = slow.clone();
+        async move { slow.exchange("POST /ask/slow", "1").await }
+    });
+    eventually("the request to be handled", async || {
+        (scene.pending_and_lag("orders", "orders").await == Some((1, Some(0)))).then_some(())
+    })
+    .await;
+    gateway.process.signal(Signal::Terminate);
+    gateway.process.stderr_line("a second signal stops at once").await;
+    assert_eq!(new.exchange("POST /ask/echo", "2").await.unwrap().body, "2");
+    assert_eq!(begun.await.unwrap().unwrap().body, "\"slow\"");
+    assert!(slow.exchange("POST /ask/echo", "3").await.is_err());
+    for connection in [slow, new, idle] {
+        connection.ended().await;
+    }
+    assert_eq!(gateway.process.wait().await.status.code(), Some(0));
     worker.stop().await;
 }
 

@@ -4,11 +4,15 @@ use std::io;
 
 use serde_json::Value;
 use tokio::{
-    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader},
     net::TcpStream,
 };
 
-pub(crate) struct Connection(BufReader<TcpStream>);
+/// A byte stream, in clear text or not.
+pub(crate) trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
+
+pub(crate) struct Connection(BufReader<Box<dyn Wire>>);
 
 /// A whole response.
 #[derive(Debug, Default)]
@@ -40,7 +44,11 @@ impl Answer {
 
 impl Connection {
     pub(crate) async fn open(address: &str) -> io::Result<Self> {
-        Ok(Self(BufReader::new(TcpStream::connect(address).await?)))
+        Ok(Self::over(Box::new(TcpStream::connect(address).await?)))
+    }
+
+    pub(crate) fn over(wire: Box<dyn Wire>) -> Self {
+        Self(BufReader::new(wire))
     }
 
     /// Sends a request with this line, such as `GET /path`, these further headers, and a body if it has one.

@@ -50,8 +50,11 @@ impl FromStr for ListenAddr {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
+        // An address of IPv6 without brackets may end in anything.
+        let is_host =
+            |host: &str| !host.is_empty() && (!host.contains(':') || host.starts_with('[') && host.ends_with(']'));
         match text.rsplit_once(':') {
-            Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => Ok(Self(text.to_owned())),
+            Some((host, port)) if is_host(host) && port.parse::<u16>().is_ok() => Ok(Self(text.to_owned())),
             _ => Err(format!(
                 "{text:?} is not an address to listen on; write HOST:PORT, as in \"127.0.0.1:8080\", \"[::1]:8080\" or \
                  \"0.0.0.0:8080\""
@@ -150,7 +153,9 @@ mod tests {
         for good in ["127.0.0.1:0", "[::1]:8080", "localhost:80", "0.0.0.0:8080"] {
             assert_eq!(good.parse::<ListenAddr>().unwrap().as_str(), good);
         }
-        for bad in ["", "8080", ":8080", "localhost", "localhost:", "localhost:x", "localhost:65536"] {
+        for bad in
+            ["", "8080", ":8080", "localhost", "localhost:", "localhost:x", "localhost:65536", "::1:80", "[::1:80"]
+        {
             assert!(bad.parse::<ListenAddr>().is_err(), "{bad}");
         }
     }
