@@ -1,6 +1,21 @@
 //! Every status that the gateway has, on the wire.
+//!
+//! | status | whose | where |
+//! |---|---|---|
+//! | 200, 201, 204, 4xx | the worker's | `the_worker_writes_the_status_and_the_gateway_passes_it_on` |
+//! | 202 | the gateway's | `an_event_is_202_with_the_id_that_it_is_stored_under` |
+//! | 400, 404, 405, 408, 413, 415, 431, 501, 503, 504 | the gateway's | `what_the_gateway_answers_itself` |
+//! | 400, 431 without a document | the gateway's | `what_is_no_request_is_answered_without_a_document` |
+//! | 400, 409, 422 of a key | the gateway's | `idempotency.rs` |
+//! | 400, 415, 422, 501, 502 | the worker's | `what_a_worker_of_this_project_answers_for_itself` |
+//! | 502 | the gateway's, of a reply that cannot be used | `the_worker_writes_the_status_and_the_gateway_passes_it_on` |
+//! | 503 | the gateway's, while the broker is away | `operators.rs` |
 
+use http::StatusCode;
+use streamerson::consumer::{Consumer, Json};
+use streamerson::core::{Problem, Topic};
 use streamerson_test::RedisServer;
+use tokio::sync::oneshot;
 
 use super::{
     http::Answer,
@@ -56,6 +71,25 @@ event = "order.get"
 fail_fast = true
 
 [[route]]
+method = "GET"
+path = "/lonely"
+topic = "alone"
+event = "order.get"
+timeout = "300ms"
+
+[[route]]
+method = "POST"
+path = "/typed/{event}"
+topic = "typed"
+event = "order.new"
+
+[[route]]
+method = "POST"
+path = "/unknown"
+topic = "typed"
+event = "order.unknown"
+
+[[route]]
 method = "POST"
 path = "/full/ask"
 topic = "full"
@@ -103,8 +137,10 @@ async fn the_worker_writes_the_status_and_the_gateway_passes_it_on() {
     }
     let refused = connection.exchange("GET /ask/refused", &[], "").await.unwrap();
     assert_eq!((refused.status, refused.json()["detail"].as_str()), (409, Some("sold out")));
-    for (line, status) in [("GET /ask/panic", 502), ("GET /ask/unusable", 502)] {
-        assert_eq!(connection.exchange(line, &[], "").await.unwrap().status, status, "{line}");
+    for (line, reason) in [("GET /ask/panic", None), ("GET /ask/unusable", Some("invalid-reply"))] {
+        let answer = connection.exchange(line, &[], "").await.unwrap();
+        assert_problem(&answer, 502, line);
+        assert_eq!(answer.json()["reason"].as_str(), reason, "{line}");
     }
     worker.stop().await;
     assert_eq!(gateway.process.terminate().await.status.code(), Some(0));
@@ -134,6 +170,9 @@ async fn what_the_gateway_answers_itself() {
         ("GET /ask/echo", &[("x-unknown", &huge)], "", 431),
         ("POST /hurry/never", &[JSON], "{}", 504),
         ("GET /alone", &[], "", 503),
+        ("GET /lonely", &[], "", 503),
+        ("POST /ask/echo", &[("host", "another")], "", 400),
+        ("POST /ask/echo", &[("transfer-encoding", "gzip, chunked")], "0\r\n\r\n", 501),
         ("POST /full/ask", &[], "", 503),
         ("POST /full/tell", &[], "", 503),
     ] {
@@ -160,6 +199,69 @@ async fn what_the_gateway_answers_itself() {
         .unwrap();
     assert_problem(&stalled.receive().await.unwrap(), 408, "a body that stalls");
     worker.stop().await;
+    gateway.process.terminate().await;
+}
+
+#[tokio::test]
+async fn what_is_no_request_is_answered_without_a_document() {
+    let server = RedisServer::spawn().await;
+    let gateway = Gateway::start(&server, "bare", CONFIG).await;
+    let long = format!("GET /{} HTTP/1.1\r\nhost: x\r\n\r\n", "x".repeat(66_000));
+    let huge = format!("GET / HTTP/1.1\r\nhost: x\r\nx: {}\r\n\r\n", "x".repeat(1_000_000));
+    let many = format!("GET / HTTP/1.1\r\nhost: x\r\n{}\r\n", "x: y\r\n".repeat(200));
+    for (bytes, status) in [("no HTTP\r\n\r\n", "400"), (&long, "431"), (&huge, "431"), (&many, "431")] {
+        let mut connection = gateway.connect().await;
+        _ = connection.write(bytes).await;
+        let answer = String::from_utf8(connection.closed().await).unwrap();
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")) && answer.ends_with("\r\n\r\n"), "{answer}");
+        assert!(answer.contains("connection: close\r\n"), "{answer}");
+    }
+    gateway.process.terminate().await;
+}
+
+#[derive(serde::Deserialize)]
+struct Order {
+    count: u32,
+}
+
+async fn typed(Json(order): Json<Order>) -> Result<Json<u32>, Problem> {
+    match order.count {
+        500 => Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR).with_detail("the shop is closed")),
+        503 => Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE)),
+        count => Ok(Json(count)),
+    }
+}
+
+#[tokio::test]
+async fn what_a_worker_of_this_project_answers_for_itself() {
+    let scene = Scene::new().await;
+    let gateway = Gateway::start(&scene.server, "typed", CONFIG).await;
+    let consumer = Consumer::new(Topic::new("typed").unwrap()).on("order.new", typed);
+    let (stop, stopped) = oneshot::channel::<()>();
+    let worker = tokio::spawn(consumer.run(scene.broker.clone(), async { _ = stopped.await }));
+    let big = "{\"count\":99999999999}";
+    for (line, headers, body, status) in [
+        ("POST /typed/x", &[JSON][..], "{\"count\":1}", 200),
+        ("POST /typed/x", &[TEXT], "{\"count\":1}", 415),
+        ("POST /typed/x", &[], "{\"count\":1}", 200),
+        ("POST /typed/x", &[JSON], "{}", 422),
+        ("POST /typed/x", &[JSON], big, 422),
+        ("POST /typed/x", &[JSON], "{\"count\":500}", 500),
+        ("POST /typed/x", &[JSON], "{\"count\":503}", 503),
+        ("POST /unknown", &[JSON], "{}", 501),
+    ] {
+        let answer = gateway.ask(line, headers, body).await;
+        assert_eq!(answer.status, status, "{line} {body}: {answer:?}");
+        if status != 200 {
+            assert_eq!(answer.header("content-type"), Some("application/problem+json"), "{line} {body}");
+        }
+        // When to come back is the worker's to say.
+        assert_eq!(answer.header("retry-after"), None, "{line} {body}");
+    }
+    // What the gateway finds out before is never a worker's.
+    assert_problem(&gateway.ask("POST /typed/x", &[JSON], "{\"count\":").await, 400, "no JSON");
+    _ = stop.send(());
+    worker.await.unwrap().unwrap();
     gateway.process.terminate().await;
 }
 
