@@ -1,10 +1,11 @@
-//! Tasks of the project: `cargo xtask test | faults | ci | bench`.
+//! Tasks of the project: `cargo xtask test | faults | ci | bench | fuzz-http`.
 
 #![allow(clippy::print_stderr, reason = "a command line tool talks to a person")]
 
 mod advisories;
 mod cargo;
 mod ci;
+mod fuzz_http;
 mod licences;
 mod metadata;
 mod redis;
@@ -20,6 +21,7 @@ Usage: cargo xtask <task> [arguments]
   faults [names of tests]          the fault tests at full length, with their accounts; some ten minutes
   ci [steps]                       everything that must hold before a change goes in, or some of it
   bench [arguments of the report]  the load reports, built for release
+  fuzz-http [arguments]            schemathesis against the gateway; it is installed under target/, by pip
 
 Redis is $REDIS_SERVER, else `redis-server` on $PATH, else installed by the system's package manager.";
 
@@ -35,6 +37,7 @@ fn main() -> ExitCode {
         "faults" => faults(&rest),
         "ci" => ci::run(&rest),
         "bench" => bench(&rest),
+        "fuzz-http" => fuzz_http::run(&rest),
         "help" | "--help" | "-h" => {
             eprintln!("{USAGE}");
             return ExitCode::SUCCESS;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 use axum::{
     Router,
     extract::State,
-    http::{StatusCode, header},
+    http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -76,7 +76,11 @@ async fn readyz(State(watched): State<Arc<Watched>>) -> Response {
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     // Texts and flags always have a JSON form.
     let json = serde_json::to_vec(&Readiness { ready, draining, unreachable }).unwrap_or_default();
-    (status, [(header::CONTENT_TYPE, "application/json")], json).into_response()
+    let mut response = (status, [(header::CONTENT_TYPE, "application/json")], json).into_response();
+    if !ready {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    response
 }
 
 async fn metrics(State(watched): State<Arc<Watched>>) -> Response {

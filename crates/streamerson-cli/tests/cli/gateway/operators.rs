@@ -29,7 +29,9 @@ impl Gateway {
         eventually("readiness to change", async || {
             let answer = self.admin().await.exchange("GET /readyz", &[], "").await.ok()?;
             let readiness = answer.json();
-            assert_eq!(answer.status, if readiness["ready"] == true { 200 } else { 503 });
+            let is_ready = readiness["ready"] == true;
+            assert_eq!(answer.status, if is_ready { 200 } else { 503 });
+            assert_eq!(answer.header("retry-after"), (!is_ready).then_some("1"));
             (readiness["ready"] == wanted).then_some(readiness)
         })
         .await
