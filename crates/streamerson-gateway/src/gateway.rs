@@ -4,6 +4,7 @@ use std::fmt::Display;
 
 use serde::de::DeserializeOwned;
 use streamerson_core::{Call, EventType, Topic, client::Client};
+use tokio_util::task::TaskTracker;
 
 use crate::http::{Calls, Emits, HttpRequests, Requests, Route};
 
@@ -18,13 +19,15 @@ use crate::http::{Calls, Emits, HttpRequests, Requests, Route};
 #[derive(Debug, Clone)]
 pub struct Gateway {
     client: Client,
+    /// The requests with a key, which end although their clients hang up.
+    repeatable: TaskTracker,
 }
 
 impl Gateway {
     /// A gateway that sends with this client.
     #[must_use]
     pub fn new(client: Client) -> Self {
-        Self { client }
+        Self { client, repeatable: TaskTracker::new() }
     }
 
     /// A route for the requests of a contract.
@@ -93,7 +96,7 @@ impl Gateway {
     /// When [`Call::EVENT`] is no event type.
     #[track_caller]
     pub fn call_on<C: Call + DeserializeOwned>(&self, topic: &Topic) -> Route<Calls<C>> {
-        Route::new(self.client.clone(), topic.clone(), event_type(C::EVENT))
+        Route::new(self, topic.clone(), event_type(C::EVENT))
     }
 
     /// A route that sends each request to a topic and answers with the reply.
@@ -121,7 +124,7 @@ impl Gateway {
     where
         E: TryInto<EventType, Error: Display>,
     {
-        Route::new(self.client.clone(), topic.clone(), event_type(event))
+        Route::new(self, topic.clone(), event_type(event))
     }
 
     /// A route that emits each request to a topic as an event and answers 202 with the message's id.
@@ -147,7 +150,7 @@ impl Gateway {
     where
         E: TryInto<EventType, Error: Display>,
     {
-        Route::new(self.client.clone(), topic.clone(), event_type(event))
+        Route::new(self, topic.clone(), event_type(event))
     }
 
     /// A route that sends each HTTP request whole to a topic, where a service that speaks HTTP answers it:
@@ -179,13 +182,26 @@ impl Gateway {
     /// As the fallback of a router it takes whatever is not served otherwise, so that a service can move piece by piece:
     /// `Router::new().route("/shop/cart", post(cart)).fallback(gateway.http(&shop))`.
     pub fn http(&self, topic: &Topic) -> Route<HttpRequests> {
-        Route::of_whole_requests(self.client.clone(), topic.clone())
+        Route::of_whole_requests(self, topic.clone())
     }
 
     /// The client that the routes send with.
     #[must_use]
     pub fn client(&self) -> &Client {
         &self.client
+    }
+
+    /// Returns once no request with an [`Idempotency-Key`](crate::Idempotency) is under way, those included whose clients
+    /// have hung up. To be awaited between the end of the server and [`Client::close`], or their replies would not be
+    /// kept; it takes no longer than the longest timeout of a route.
+    pub async fn finished(&self) {
+        // More may begin after it is closed, and are waited for as well.
+        self.repeatable.close();
+        self.repeatable.wait().await;
+    }
+
+    pub(crate) fn repeatable(&self) -> &TaskTracker {
+        &self.repeatable
     }
 }
 

@@ -9,6 +9,7 @@ use axum::{
 use bytes::Bytes;
 use streamerson_core::{EventType, Headers, MessageId, Topic, client::Client};
 use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
 
 use super::{
     allow_list::AllowList,
@@ -17,7 +18,7 @@ use super::{
     idempotency::Idempotency,
     refusal::Refusal,
 };
-use crate::gateway::valid;
+use crate::gateway::{Gateway, valid};
 
 /// Longest body unless a route says otherwise, in bytes.
 const BODY_BYTES_MAX: usize = 256 * 1024;
@@ -74,6 +75,8 @@ pub struct Route<K> {
 #[derive(Debug, Clone)]
 pub(super) struct Settings {
     pub(super) client: Client,
+    /// Keeps count of what runs to its end whoever hangs up.
+    pub(super) repeatable: TaskTracker,
     pub(super) topic: Topic,
     pub(super) event: EventType,
     pub(super) timeout: Duration,
@@ -96,10 +99,12 @@ pub(super) mod sealed {
 }
 
 impl<K> Route<K> {
-    pub(crate) fn new(client: Client, topic: Topic, event: EventType) -> Self {
+    pub(crate) fn new(gateway: &Gateway, topic: Topic, event: EventType) -> Self {
+        let client = gateway.client().clone();
         let settings = Settings {
             timeout: client.timeout(),
             client,
+            repeatable: gateway.repeatable().clone(),
             topic,
             event,
             fail_fast: false,
@@ -114,8 +119,8 @@ impl<K> Route<K> {
     }
 
     /// One that passes requests on as they are.
-    pub(crate) fn of_whole_requests(client: Client, topic: Topic) -> Self {
-        Self::new(client, topic, EventType::HTTP).set(|settings| {
+    pub(crate) fn of_whole_requests(gateway: &Gateway, topic: Topic) -> Self {
+        Self::new(gateway, topic, EventType::HTTP).set(|settings| {
             settings.whole = true;
             settings.forward_headers = AllowList::of_the_rest();
             settings.reply_headers = AllowList::of_the_rest();

@@ -9,7 +9,7 @@ use axum::{
     response::Response,
 };
 use streamerson_core::{MessageId, Problem};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use super::{cors::Cors, metrics::RouteMetrics, stage::Stage};
 use crate::http::{Outcome, head_too_large, respond};
@@ -26,6 +26,8 @@ const ACCESS_LOG: &str = "streamerson_gateway::access";
 pub(super) struct Edge {
     pub(super) head_bytes_max: usize,
     pub(super) cors: Option<Cors>,
+    /// A permit for each request that may be under way.
+    pub(super) room: Semaphore,
     /// Counts what never gets to a route.
     pub(super) unrouted: Arc<RouteMetrics>,
     pub(super) stage: watch::Receiver<Stage>,
@@ -40,9 +42,10 @@ pub(super) async fn guard(State(edge): State<Arc<Edge>>, request: Request, next:
     let origin = edge.cors.as_ref().and_then(|cors| cors.allowed(request.headers()));
     let (version, named) = (request.version(), request_id(request.headers()));
     let asked = Asked::of(&request);
-    let mut response = match edge.answer(&request) {
-        Some(response) => edge.unrouted.count(async { response }).await,
-        None => next.run(request).await,
+    let mut response = match (edge.answer(&request), edge.room.try_acquire()) {
+        (Some(response), _) => edge.unrouted.count(async { response }).await,
+        (None, Ok(_room)) => next.run(request).await,
+        (None, Err(_)) => edge.unrouted.count(async { overloaded() }).await,
     };
     name(&mut response, named);
     if let Some(cors) = &edge.cors {
@@ -53,8 +56,8 @@ pub(super) async fn guard(State(edge): State<Arc<Edge>>, request: Request, next:
     if version < Version::HTTP_2 && (*edge.stage.borrow() >= Stage::Draining || ends_in_a_body(&response)) {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    if let Some(asked) = asked {
-        asked.log(&response);
+    if let Some(mut asked) = asked {
+        asked.log(Some(&response));
     }
     response
 }
@@ -76,6 +79,11 @@ impl Edge {
         }
         self.cors.as_ref().and_then(|cors| cors.preflight(request))
     }
+}
+
+fn overloaded() -> Response {
+    let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE).with_detail("too many requests are under way");
+    respond(problem.with("reason", "overloaded"), &MessageId::unique(), Outcome("overloaded"))
 }
 
 /// The response to a request that somebody else may understand in another way: what follows it on its connection is not
@@ -131,20 +139,22 @@ fn request_id(request: &HeaderMap) -> Option<HeaderValue> {
 
 /// Says what the request is called, unless the reply does: as the client named it, or as the message is named.
 fn name(response: &mut Response, named: Option<HeaderValue>) {
-    let id = response.extensions().get::<MessageId>();
-    let named = named.or_else(|| id.and_then(|id| HeaderValue::from_str(id.as_str()).ok()));
-    if let Some(named) = named {
+    // What has no message has an id all the same.
+    let id = || response.extensions().get().cloned().unwrap_or_else(MessageId::unique);
+    if let Some(named) = named.or_else(|| HeaderValue::from_str(id().as_str()).ok()) {
         response.headers_mut().entry(REQUEST_ID).or_insert(named);
     }
 }
 
-/// What the access log says of a request. Queries and headers are left out: they hold secrets now and then.
+/// What the access log says of a request, once it was answered or its client has hung up. Queries and headers are left
+/// out: they hold secrets now and then.
 struct Asked {
     client: Option<ClientAddr>,
     method: Method,
     uri: Uri,
     version: Version,
     since: Instant,
+    is_logged: bool,
 }
 
 impl Asked {
@@ -156,23 +166,35 @@ impl Asked {
             uri: request.uri().clone(),
             version: request.version(),
             since: Instant::now(),
+            is_logged: false,
         })
     }
 
-    fn log(self, response: &Response) {
-        let Self { client, method, uri, version, since } = self;
+    fn log(&mut self, response: Option<&Response>) {
+        let extensions = response.map(Response::extensions);
+        let outcome =
+            extensions.map(|extensions| extensions.get().map_or("passed-on", |outcome: &Outcome| outcome.as_str()));
         tracing::debug!(
             target: ACCESS_LOG,
-            client = client.map(|client| tracing::field::display(client.0)),
-            %method,
-            path = uri.path(),
-            ?version,
-            status = response.status().as_u16(),
-            id = response.extensions().get::<MessageId>().map(MessageId::as_str),
-            outcome = response.extensions().get::<Outcome>().map_or("passed-on", |outcome| outcome.as_str()),
-            took = ?since.elapsed(),
-            "answered"
+            client = self.client.map(|client| tracing::field::display(client.0)),
+            method = %self.method,
+            path = self.uri.path(),
+            version = ?self.version,
+            status = response.map(|response| response.status().as_u16()),
+            id = extensions.and_then(|extensions| extensions.get()).map(MessageId::as_str),
+            outcome = outcome.unwrap_or("hung-up"),
+            took = ?self.since.elapsed(),
+            "request"
         );
+        self.is_logged = true;
+    }
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        if !self.is_logged {
+            self.log(None);
+        }
     }
 }
 

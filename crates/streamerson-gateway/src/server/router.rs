@@ -9,8 +9,7 @@ use axum::{
     middleware::from_fn_with_state,
     routing::{MethodRouter, any, on},
 };
-use streamerson_core::client::Client;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use super::{
     config::{Config, Methods, Mode, RouteConfig},
@@ -24,19 +23,19 @@ use crate::{
     http::{REPLY_HEADERS, THE_REST},
 };
 
-/// The router of all routes, and the counters of each. There is one client for each upstream, in their order.
+/// The router of all routes, and the counters of each. There is one gateway for each upstream, in their order.
 ///
 /// Nothing in it panics, since the configuration was read by the rules of the router and of the routes.
 pub(super) fn router<B: fmt::Display>(
     config: &Config<B>,
-    clients: &[Client],
+    gateways: &[Gateway],
     stage: watch::Receiver<Stage>,
 ) -> (Router, Vec<Arc<RouteMetrics>>) {
     let mut router = Router::new();
     let mut metrics = Vec::new();
     for route in &config.routes {
         let counted = RouteMetrics::new(&route.path, route.methods.as_str(), &route.event);
-        let handler = handler(route, &clients[route.upstream]).layer(from_fn_with_state(counted.clone(), observe));
+        let handler = handler(route, &gateways[route.upstream]).layer(from_fn_with_state(counted.clone(), observe));
         for path in std::iter::once(&route.path).chain(&route.also) {
             router = router.route(path, handler.clone());
         }
@@ -51,14 +50,14 @@ pub(super) fn router<B: fmt::Display>(
         head_bytes_max: config.limits.head_bytes_max,
         cors: config.cors_origins.clone().map(|origins| cors(origins, &config.routes)),
         unrouted: unrouted.clone(),
+        room: Semaphore::new(config.limits.requests_max.min(Semaphore::MAX_PERMITS)),
         stage,
     };
     metrics.push(unrouted);
     (router.layer(from_fn_with_state(Arc::new(edge), guard)), metrics)
 }
 
-fn handler(route: &RouteConfig, client: &Client) -> MethodRouter {
-    let gateway = Gateway::new(client.clone());
+fn handler(route: &RouteConfig, gateway: &Gateway) -> MethodRouter {
     let event = || route.event.clone();
     match &route.mode {
         Mode::Request { reply_headers, fail_fast } => {
@@ -129,7 +128,7 @@ mod tests {
         body::Body,
         http::{HeaderMap, HeaderValue, Request},
     };
-    use streamerson_core::broker::memory::Memory;
+    use streamerson_core::{broker::memory::Memory, client::Client};
     use tower::ServiceExt;
 
     use super::*;
@@ -166,8 +165,8 @@ mod tests {
 
     fn served(file: &str) -> Router {
         let config = Config::<String>::parse("g.toml", file, Overrides::default()).unwrap();
-        let clients = vec![Client::new(Memory::new()); config.upstreams.len()];
-        router(&config, &clients, watch::channel(Stage::Serving).1).0
+        let gateways = vec![Gateway::new(Client::new(Memory::new())); config.upstreams.len()];
+        router(&config, &gateways, watch::channel(Stage::Serving).1).0
     }
 
     async fn ask(app: &Router, method: &str, path: &str, headers: &[(&'static str, &'static str)]) -> (u16, HeaderMap) {

@@ -24,6 +24,7 @@ use super::{
     stage::Stage,
     tls::{Certificate, InvalidCertificate},
 };
+use crate::Gateway;
 
 /// A gateway that has its addresses and its brokers, and serves once it [runs](Server::run).
 #[derive(Debug)]
@@ -32,7 +33,7 @@ pub struct Server {
     public: Listener,
     certificate: Option<Certificate>,
     admin: Option<Listener>,
-    clients: Vec<Client>,
+    gateways: Vec<Gateway>,
     watched: Arc<Watched>,
     stage: watch::Sender<Stage>,
     limits: Arc<Limits>,
@@ -90,10 +91,10 @@ impl Server {
         let metrics = Metrics::new();
         let connecting = config.brokers.iter().map(|broker| connect(broker, &metrics));
         let brokers = try_join_all(connecting).await.map_err(StartError::Connect)?;
-        let clients = clients(&config, &brokers, &metrics);
+        let gateways = gateways(&config, &brokers, &metrics);
         let (stage, staged) = watch::channel(Stage::Serving);
-        let (router, routes) = router::router(&config, &clients, staged.clone());
-        let brokers = watched_brokers(&config, brokers, &clients);
+        let (router, routes) = router::router(&config, &gateways, staged.clone());
+        let brokers = watched_brokers(&config, brokers, &gateways);
         show(&metrics, &brokers, &routes);
         for route in &config.routes {
             // From the start, and not from the first request on.
@@ -106,7 +107,7 @@ impl Server {
             public: listener(public, router),
             certificate,
             admin: admin.map(|bound| listener(bound, admin::router(watched.clone()))),
-            clients,
+            gateways,
             watched,
             stage,
             limits: Arc::new(config.limits),
@@ -143,7 +144,7 @@ impl Server {
     ///
     /// Dropping the future ends everything where it is.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
-        let Self { public, certificate, admin, clients, watched, stage, limits, drain } = self;
+        let Self { public, certificate, admin, gateways, watched, stage, limits, drain } = self;
         let public_connections = Connections::new(limits.clone(), certificate, stage.subscribe());
         let accepting = tokio::spawn(public_connections.clone().accept(public.socket, public.router));
 
@@ -170,7 +171,11 @@ impl Server {
         stage.send_replace(Stage::Over);
         // Before the clients are: a call that a closed client gave up would be answered as one that was never sent.
         public_connections.all_ended().await;
-        join_all(clients.iter().map(Client::close)).await;
+        // What has a key goes on without its client, and its reply is to be found by whoever asks again.
+        if timeout_at(until, join_all(gateways.iter().map(Gateway::finished))).await.is_err() {
+            tracing::warn!("the drain time is up; what becomes of requests with a key is not remembered");
+        }
+        join_all(gateways.iter().map(|gateway| gateway.client().close())).await;
         admin_stage.send_replace(Stage::Over);
         tracing::info!("stopped");
     }
@@ -183,9 +188,9 @@ async fn bind<E>(address: &ListenAddr) -> Result<(TcpListener, SocketAddr), Star
     Ok((socket, address))
 }
 
-/// A client for each upstream.
-fn clients<B>(config: &Config<B>, brokers: &[SharedBroker], metrics: &Metrics) -> Vec<Client> {
-    let client = |(index, upstream): (usize, &super::config::Upstream)| {
+/// A gateway with a client of its own for each upstream.
+fn gateways<B>(config: &Config<B>, brokers: &[SharedBroker], metrics: &Metrics) -> Vec<Gateway> {
+    let gateway = |(index, upstream): (usize, &super::config::Upstream)| {
         let mut bounds = ClientConfig::default();
         bounds.backlog_max = upstream.backlog_max;
         bounds.metrics = metrics.clone();
@@ -193,19 +198,19 @@ fn clients<B>(config: &Config<B>, brokers: &[SharedBroker], metrics: &Metrics) -
         let routes = config.routes.iter().filter(|route| route.upstream == index);
         let largest = routes.map(|route| route.body_bytes_max).max().unwrap_or_default();
         bounds.payload_bytes_max = bounds.payload_bytes_max.max(largest);
-        Client::with_config(brokers[upstream.broker].clone(), bounds)
+        Gateway::new(Client::with_config(brokers[upstream.broker].clone(), bounds))
     };
-    config.upstreams.iter().enumerate().map(client).collect()
+    config.upstreams.iter().enumerate().map(gateway).collect()
 }
 
 fn watched_brokers<B: fmt::Display>(
     config: &Config<B>,
     brokers: Vec<SharedBroker>,
-    clients: &[Client],
+    gateways: &[Gateway],
 ) -> Vec<Arc<WatchedBroker>> {
     let watched = |(index, (address, broker)): (usize, (&B, SharedBroker))| {
-        let sending = config.upstreams.iter().zip(clients).filter(|(upstream, _)| upstream.broker == index);
-        let clients = sending.map(|(_, client)| client.clone()).collect();
+        let sending = config.upstreams.iter().zip(gateways).filter(|(upstream, _)| upstream.broker == index);
+        let clients = sending.map(|(_, gateway)| gateway.client().clone()).collect();
         Arc::new(WatchedBroker { address: address.to_string(), broker, clients })
     };
     config.brokers.iter().zip(brokers).enumerate().map(watched).collect()

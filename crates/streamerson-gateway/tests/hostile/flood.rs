@@ -5,7 +5,7 @@ use crate::{
         DATA, END_HEADERS, ENHANCE_YOUR_CALM, HEADERS, PING, REFUSED_STREAM, RST_STREAM, SETTINGS, block, frame, get,
         request,
     },
-    scene::Scene,
+    scene::{Scene, post},
     support::echo,
 };
 
@@ -61,4 +61,32 @@ async fn pings_settings_and_empty_frames_disturb_nobody() {
         assert_eq!(other.frame_of(HEADERS).await.status(), 200, "{what}");
     }
     witness.was_not_disturbed().await;
+}
+
+#[tokio::test]
+async fn more_requests_than_there_is_room_for_are_told_to_come_back() {
+    let silent_on_held =
+        |message: &streamerson_core::Message| (message.payload != "held").then(|| echo(message)).flatten();
+    let mut scene = Scene::with("requests_max = 3", silent_on_held).await;
+    let mut held = Vec::new();
+    for _ in 0..3 {
+        let mut raw = scene.connect().await;
+        raw.send(post("/ask/1", &[], "held")).await;
+        scene.worker_gets("held").await;
+        held.push(raw);
+    }
+    let mut raw = scene.connect().await;
+    raw.send(post("/ask/1", &[], "1")).await;
+    let refused = raw.response().await;
+    assert!(refused.starts_with("HTTP/1.1 503 ") && refused.contains("retry-after: 1\r\n"), "{refused}");
+    assert!(refused.contains("\"reason\":\"overloaded\""), "{refused}");
+    held.pop();
+    // The place of one that hung up is free again.
+    loop {
+        raw.send(post("/ask/1", &[], "2")).await;
+        if raw.response().await.starts_with("HTTP/1.1 200 ") {
+            break;
+        }
+    }
+    scene.worker_gets("2").await;
 }

@@ -97,6 +97,18 @@ async fn odd_paths_are_passed_on_as_they_are_or_refused_and_never_resolved() {
         }
         assert!(!answer.contains("\r\nset-cookie"), "{target}: {answer}");
     }
+    for (line, status) in [
+        ("CONNECT x:80", 404),
+        ("CONNECT /ask/1", 405),
+        ("TRACE /ask/1", 405),
+        ("TRACE /shop/1", 200),
+        ("PURGE /shop/1", 200),
+        ("GET x:80", 404),
+        ("OPTIONS *", 404),
+    ] {
+        let answer = scene.exchange(format!("{line} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{line}: {answer}");
+    }
     // Bytes beyond ASCII in a target are no URI, though some clients send them.
     let mut raw = scene.connect().await;
     raw.send(b"GET /ask/\xff HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;

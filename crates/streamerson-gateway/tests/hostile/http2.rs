@@ -25,8 +25,12 @@ async fn requests_in_clear_text_are_answered_as_any_other() {
         let head = raw.frame_of(HEADERS).await;
         assert_eq!((head.stream, head.status()), (stream, status), "{path}");
     }
+    // A tunnel, which has no path.
+    let connect = block(&[(":method", "CONNECT"), (":authority", "x:80")]);
+    raw.send(frame(HEADERS, END_HEADERS | END_STREAM, 9, &connect)).await;
+    assert_eq!(raw.frame_of(HEADERS).await.status(), 404);
     // A body that does not come.
-    raw.send(frame(HEADERS, END_HEADERS, 9, &block(&request("POST", "/hurry")))).await;
+    raw.send(frame(HEADERS, END_HEADERS, 11, &block(&request("POST", "/hurry")))).await;
     assert_eq!(raw.frame_of(HEADERS).await.status(), 408);
 }
 

@@ -86,6 +86,14 @@ async fn requests_have_names_and_the_access_log_has_a_line_for_each() {
     assert!(line.contains(nowhere.header("x-request-id").unwrap()), "{line}");
     assert!(gateway.process.stderr_line("/ask/teapot").await.contains("status=418"));
     assert!(!gateway.process.stderr().contains("secret"));
+    let mut hung_up = gateway.connect().await;
+    hung_up.send("GET /ask/slow", &[], "").await.unwrap();
+    streamerson_test::eventually("it to be handled", async || {
+        (scene.pending_and_lag("orders", "orders").await == Some((1, Some(0)))).then_some(())
+    })
+    .await;
+    drop(hung_up);
+    assert!(gateway.process.stderr_line("outcome=\"hung-up\"").await.contains("path=\"/ask/slow\""));
     worker.stop().await;
     gateway.process.terminate().await;
 }

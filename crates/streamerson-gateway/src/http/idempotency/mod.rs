@@ -42,7 +42,8 @@ const ID_BYTES: usize = 24;
 /// handled, by the layer `DeduplicateLayer` of the consumer crate, answer it with the reply of the first; with others the
 /// handler runs again. A gateway that dies leaves nothing behind: what it had begun is forgotten 2 s after its deadline.
 ///
-/// A client that hangs up does not stop a request with a key, so that its repetition finds the reply.
+/// A client that hangs up does not stop a request with a key, so that its repetition finds the reply. A process that ends
+/// waits for them by [`Gateway::finished`](crate::Gateway::finished).
 ///
 /// Keys are the clients' to choose, so each [principal](Idempotency::principal) has keys of its own.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -62,7 +62,8 @@ where
         }
         Err(_) => return Err(CallError::TimedOut(attempt.settings.timeout).into()),
     }
-    let sent = tokio::spawn(async move {
+    let repeatable = attempt.settings.repeatable.clone();
+    let sent = repeatable.spawn(async move {
         let result = send.await;
         attempt.end(&result).await;
         result

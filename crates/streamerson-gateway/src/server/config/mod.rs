@@ -55,6 +55,8 @@ pub struct Config<B> {
 pub(crate) struct Limits {
     /// Connections that may be open at the same time; more wait to be accepted.
     pub(crate) connections_max: u32,
+    /// Requests that may be under way at the same time, over all connections: each may hold a body.
+    pub(crate) requests_max: usize,
     /// How long the head of a request may take, from the end of the one before on.
     pub(crate) head_timeout: Duration,
     /// Longest head of a request: target and headers, in bytes.
@@ -87,6 +89,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections_max: 10_000,
+            requests_max: 10_000,
             head_timeout: Duration::from_secs(30),
             head_bytes_max: 32 * 1024,
             idle_grace: Duration::from_secs(1),

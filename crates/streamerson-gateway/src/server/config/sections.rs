@@ -32,6 +32,7 @@ pub(super) fn limits(mut table: Table<'_>, mistakes: &mut Mistakes<'_>) -> Limit
     let mut limits = Limits::default();
     let some_time = |value| some_duration(text(value)?);
     table.set(mistakes, "connections_max", &mut limits.connections_max, some_u32);
+    table.set(mistakes, "requests_max", &mut limits.requests_max, some_usize);
     table.set(mistakes, "head_timeout", &mut limits.head_timeout, some_time);
     table.set(mistakes, "head_bytes_max", &mut limits.head_bytes_max, head_bytes_max);
     table.set(mistakes, "idle_grace", &mut limits.idle_grace, |value| duration(text(value)?));

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use super::*;
 use crate::{
-    Idempotency,
+    Gateway, Idempotency,
     server::{router::router, stage::Stage},
 };
 
@@ -104,6 +104,7 @@ fn a_file_that_says_little_gets_the_defaults() {
     assert_eq!((config.drain, config.admin.is_none(), config.cors_origins.is_none()), (DRAIN, true, true));
     let Limits {
         connections_max,
+        requests_max,
         head_timeout,
         head_bytes_max,
         idle_grace,
@@ -111,7 +112,7 @@ fn a_file_that_says_little_gets_the_defaults() {
         tls_handshake_timeout,
         http2: Http2Limits { streams_max, resets_max, errors_max, ping_interval, ping_timeout },
     } = config.limits;
-    assert_eq!((connections_max, head_bytes_max), (10_000, 32_768));
+    assert_eq!((connections_max, requests_max, head_bytes_max), (10_000, 10_000, 32_768));
     assert_eq!([head_timeout, idle_grace, send_timeout, tls_handshake_timeout].map(|it| it.as_secs()), [30, 1, 30, 10]);
     assert_eq!((streams_max, resets_max, errors_max), (200, 20, 1024));
     assert_eq!([ping_interval, ping_timeout].map(|it| it.as_secs()), [30, 20]);
@@ -336,8 +337,8 @@ proptest! {
         };
         let routes: String = paths.iter().map(route).collect();
         if let Ok(config) = parse(&format!("{TOP}{routes}")) {
-            let clients = vec![Client::new(Memory::new()); config.upstreams.len()];
-            _ = router(&config, &clients, watch::channel(Stage::Serving).1);
+            let gateways = vec![Gateway::new(Client::new(Memory::new())); config.upstreams.len()];
+            _ = router(&config, &gateways, watch::channel(Stage::Serving).1);
         }
     }
 
