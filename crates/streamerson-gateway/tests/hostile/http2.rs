@@ -9,7 +9,7 @@ use crate::{
     support::echo,
 };
 
-const SHORT: &str = "head_timeout = \"300ms\"\nsend_timeout = \"500ms\"";
+const SHORT: &str = "head_timeout = \"1s\"\nsend_timeout = \"2s\"";
 const INITIAL_WINDOW_SIZE: u16 = 4;
 
 #[tokio::test]

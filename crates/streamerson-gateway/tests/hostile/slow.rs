@@ -7,7 +7,7 @@ use streamerson_core::Reply;
 use crate::scene::{PATIENCE, Scene, post};
 
 /// Long enough that a machine under load keeps it, short enough to wait for.
-const SHORT: &str = "head_timeout = \"300ms\"\nsend_timeout = \"500ms\"";
+const SHORT: &str = "head_timeout = \"1s\"\nsend_timeout = \"2s\"";
 
 fn quick(message: &streamerson_core::Message) -> Option<streamerson_core::Message> {
     Some(Reply::new("\"quick\"").into_message(message.id.clone()))

@@ -127,7 +127,7 @@ async fn no_request_fails_when_it_is_told_to_stop_with_http2_and_tls() {
 #[tokio::test]
 async fn clients_of_http2_are_told_and_what_they_began_is_answered() {
     let scene = Scene::new().await;
-    let config = format!("[limits]\nidle_grace = \"400ms\"\n{ROUTE}");
+    let config = format!("[limits]\nidle_grace = \"3s\"\n{ROUTE}");
     let gateway = Gateway::start_tls(&scene.server, "goaway", &config, &Authority::new()).await;
     let worker = Worker::start(&scene.broker, "orders").await;
     let (mut slow, mut new) = (gateway.connect_http2().await, gateway.connect_http2().await);
