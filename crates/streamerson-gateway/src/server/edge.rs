@@ -53,7 +53,7 @@ pub(super) async fn guard(State(edge): State<Arc<Edge>>, request: Request, next:
     }
     // The client learns with its last response that the connection ends, and not by sending the next request into it.
     // HTTP/2 has a frame for that.
-    if version < Version::HTTP_2 && (*edge.stage.borrow() >= Stage::Draining || ends_in_a_body(&response)) {
+    if version < Version::HTTP_2 && (*edge.stage.borrow() >= Stage::Draining || is_last(&response)) {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     if let Some(mut asked) = asked {
@@ -70,12 +70,12 @@ impl Edge {
         }
         if !names_one_host(request) {
             let problem = Problem::new(StatusCode::BAD_REQUEST).with_detail("there must be one header Host");
-            return Some(last(problem, Outcome("no-host")));
+            return Some(respond(problem, &MessageId::unique(), Outcome("no-host")));
         }
         if !is_only_chunked(request.headers()) {
             let problem = Problem::new(StatusCode::NOT_IMPLEMENTED);
             let problem = problem.with_detail("of transfer codings there is chunked, once");
-            return Some(last(problem, Outcome("transfer-coding")));
+            return Some(respond(problem, &MessageId::unique(), Outcome("transfer-coding")));
         }
         self.cors.as_ref().and_then(|cors| cors.preflight(request))
     }
@@ -86,18 +86,11 @@ fn overloaded() -> Response {
     respond(problem.with("reason", "overloaded"), &MessageId::unique(), Outcome("overloaded"))
 }
 
-/// The response to a request that somebody else may understand in another way: what follows it on its connection is not
-/// read.
-fn last(problem: Problem, outcome: Outcome) -> Response {
-    let mut response = respond(problem, &MessageId::unique(), outcome);
-    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-    response
-}
-
-/// Whether a response came while its request was still under way, so that nobody knows where the next one begins.
-fn ends_in_a_body(response: &Response) -> bool {
+/// Whether nobody knows where the next request begins: this one was answered while it was still under way, or somebody else
+/// may understand it in another way.
+fn is_last(response: &Response) -> bool {
     let outcome = response.extensions().get::<Outcome>().map(|outcome| outcome.as_str());
-    matches!(outcome, Some("body-stalled" | "body-too-large" | "body-cut"))
+    matches!(outcome, Some("body-stalled" | "body-too-large" | "body-cut" | "no-host" | "transfer-coding"))
 }
 
 /// About as long as it was on the wire.

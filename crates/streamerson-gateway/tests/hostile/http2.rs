@@ -25,12 +25,16 @@ async fn requests_in_clear_text_are_answered_as_any_other() {
         let head = raw.frame_of(HEADERS).await;
         assert_eq!((head.stream, head.status()), (stream, status), "{path}");
     }
+    // Two hosts, which HTTP/2 has a place for and a header.
+    let hosts = [request("GET", "/ask/1"), vec![("host", "a"), ("host", "b")]].concat();
+    raw.send(frame(HEADERS, END_HEADERS | END_STREAM, 13, &block(&hosts))).await;
+    assert_eq!(raw.frame_of(HEADERS).await.status(), 400);
     // A tunnel, which has no path.
     let connect = block(&[(":method", "CONNECT"), (":authority", "x:80")]);
-    raw.send(frame(HEADERS, END_HEADERS | END_STREAM, 9, &connect)).await;
+    raw.send(frame(HEADERS, END_HEADERS | END_STREAM, 15, &connect)).await;
     assert_eq!(raw.frame_of(HEADERS).await.status(), 404);
     // A body that does not come.
-    raw.send(frame(HEADERS, END_HEADERS, 11, &block(&request("POST", "/hurry")))).await;
+    raw.send(frame(HEADERS, END_HEADERS, 17, &block(&request("POST", "/hurry")))).await;
     assert_eq!(raw.frame_of(HEADERS).await.status(), 408);
 }
 
