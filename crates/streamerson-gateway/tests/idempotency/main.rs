@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "the helpers are tests too")]
 
 mod cases;
+mod closing;
 mod outages;
 mod protocol;
 mod scene;

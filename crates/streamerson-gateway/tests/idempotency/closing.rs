@@ -1,9 +1,4 @@
-//! Requests with a key that meet something in between.
-
-// Setting the scene is part of a test, whatever function does it.
-#![allow(clippy::unwrap_used)]
-
-mod support;
+//! A gateway that closes while a request with a key is under way.
 
 use std::time::Duration;
 
@@ -16,7 +11,7 @@ use axum::{
 use streamerson_core::client::Client;
 use streamerson_gateway::{Gateway, Idempotency};
 
-use self::support::{Bench, send};
+use crate::support::{Bench, send};
 
 fn app(gateway: &Gateway, bench: &Bench) -> Router {
     let route = gateway.request(&bench.topic, "order.new").idempotent(Idempotency::within(Duration::from_secs(60)));
