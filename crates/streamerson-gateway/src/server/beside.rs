@@ -1,5 +1,7 @@
 //! Metrics of a program that is no gateway.
 
+use std::sync::Arc;
+
 use axum::{Router, http::header, routing::get};
 use streamerson_core::Metrics;
 use tokio::{net::TcpListener, sync::watch};
@@ -27,5 +29,5 @@ pub async fn serve_metrics(listener: TcpListener, metrics: Metrics) {
     let (_serving, stage) = watch::channel(Stage::Serving);
     let page = async move || ([(header::CONTENT_TYPE, Metrics::MEDIA_TYPE)], metrics.scrape().await);
     let router = Router::new().route("/metrics", get(page));
-    Connections::new(Limits::default(), stage).accept(listener, router).await;
+    Connections::new(Arc::new(Limits::default()), None, stage).accept(listener, router).await;
 }
