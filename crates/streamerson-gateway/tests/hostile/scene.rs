@@ -86,7 +86,7 @@ impl Scene {
         let messages = bench.consume(worker).await;
         let text = format!("listen = \"127.0.0.1:0\"\nbroker = \"redis://x\"\n[limits]\n{limits}\n{ROUTES}");
         let config = Config::<Address>::parse("g.toml", &text, Overrides::default()).unwrap();
-        let server = Server::bind(config, async |_| Ok::<_, Infallible>(bench.broker.clone())).await.unwrap();
+        let server = Server::bind(config, async |_, _| Ok::<_, Infallible>(bench.broker.clone())).await.unwrap();
         let address = server.address();
         let (stop, stopped) = oneshot::channel::<()>();
         tokio::spawn(server.run(async { _ = stopped.await }));
