@@ -33,6 +33,12 @@ impl CatchUp {
             },
             () = shared.stopped.cancelled() => {}
         }
+        tokio::select! {
+            biased;
+            () = shared.stopped.cancelled() => {}
+            // Whatever comes now comes behind it.
+            () = shared.dispatch.until_none_is_to_be_alone() => {}
+        }
         if shared.stopped.is_cancelled() || !shared.take_behind() {
             return Ok(());
         }
@@ -63,11 +69,19 @@ impl CatchUp {
             Duration::ZERO
         };
         let since = Instant::now();
-        let found = pending(shared, idle).await?;
+        let mut found = pending(shared, idle, !self.is_heir).await?;
         if !self.is_heir && !found.is_empty() {
             info!(member = ?shared.membership, deliveries = found.len(), "took over what the owner before had");
         }
         self.is_heir = true;
+        // What has to be alone is so before anything that comes after it is held, and would be suspected as well.
+        let upto = found.iter().position(|delivered| shared.is_to_be_alone(delivered)).map_or(found.len(), |at| at + 1);
+        let after = found.split_off(upto);
+        if !after.is_empty() {
+            shared.is_behind();
+            let after = after.iter().map(|delivered| delivered.entry.id).collect();
+            shared.broker.hand_back(&shared.membership, after).await?;
+        }
         shared.metrics.group.delivered(&found);
         for delivered in found {
             take.take_in(delivered, since).await;
@@ -76,15 +90,16 @@ impl CatchUp {
     }
 }
 
-/// All that is pending and was idle for so long, whether or not there is room for it: its owner had room for it, and
-/// what comes after it has to wait in any case.
-async fn pending(shared: &Shared, idle: Duration) -> Result<Vec<Delivered>, BrokerError> {
+/// What is pending and was idle for so long, whether or not there is room for it: its owner had room for it, and what
+/// comes after it has to wait in any case. Up to something that has to be alone, unless all of it is wanted.
+async fn pending(shared: &Shared, idle: Duration, all: bool) -> Result<Vec<Delivered>, BrokerError> {
     let (mut found, mut cursor) = (Vec::new(), EntryId::ZERO);
     loop {
         let reclaimed = keeper::reclaim_from(shared, idle, cursor, keeper::RECLAIM_MAX).await?;
+        let is_enough = !all && reclaimed.deliveries.iter().any(|delivered| shared.is_to_be_alone(delivered));
         found.extend(reclaimed.deliveries);
         cursor = reclaimed.cursor;
-        if cursor == EntryId::ZERO {
+        if is_enough || cursor == EntryId::ZERO {
             debug!(member = ?shared.membership, deliveries = found.len(), "caught up");
             return Ok(found);
         }

@@ -48,7 +48,7 @@ pub(super) enum Caution {
 impl Caution {
     /// On its second crash a delivery is run beside no other suspect, from the third alone. Where fewer deliveries are
     /// allowed it comes to that earlier, so that none is given up for what another did.
-    fn after(crashes: u32, deliveries_max: u32) -> Self {
+    pub(super) fn after(crashes: u32, deliveries_max: u32) -> Self {
         let last = deliveries_max.saturating_sub(1).max(1);
         match crashes {
             _ if crashes >= last.min(3) => Self::Alone,
@@ -235,6 +235,8 @@ impl Dispatch {
             inner.alone = None;
             self.alone_over.notify_one();
             self.hungry.notify_one();
+            // For whoever waits until none is: what is held shrank before this was known.
+            self.holdings.shrunk.notify_waiters();
         }
     }
 
@@ -316,12 +318,25 @@ impl Dispatch {
 
     /// Waits until nothing is held but so many and what waits for its time.
     pub(super) async fn until_quiet(&self, kept: usize) {
+        self.until(|| self.holdings.unsettled() <= kept + self.retries()).await;
+    }
+
+    /// Waits until nothing here is alone or is to be.
+    pub(super) async fn until_none_is_to_be_alone(&self) {
+        let is_so = || {
+            let inner = self.lock();
+            inner.loners.is_empty() && inner.alone.is_none()
+        };
+        self.until(is_so).await;
+    }
+
+    async fn until(&self, is_so: impl Fn() -> bool) {
         loop {
             let shrunk = self.holdings.shrunk.notified();
             let mut shrunk = std::pin::pin!(shrunk);
             // Registered before the look, so that nothing that ends in between is missed.
             shrunk.as_mut().enable();
-            if self.holdings.unsettled() <= kept + self.retries() {
+            if is_so() {
                 return;
             }
             shrunk.await;

@@ -21,7 +21,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{debug, info, warn};
 
 use super::{
-    dispatch::{self, Dispatch, Taken},
+    dispatch::{self, Caution, Dispatch, Taken},
     held::{Ended, Held, HeldState, Holdings},
     keeper, mover,
     neighbours::Neighbours,
@@ -30,7 +30,7 @@ use super::{
     settler, taker, tidier,
 };
 use crate::{
-    broker::{BrokerError, GroupStart, Membership, ReadWaker, SharedBroker},
+    broker::{BrokerError, Delivered, GroupStart, Membership, ReadWaker, SharedBroker},
     entry::EntryId,
     metrics::{MemberMetrics, Metrics},
     name::{EventType, Name},
@@ -182,6 +182,13 @@ impl Shared {
     /// come behind others.
     pub(super) fn keeps_order(&self) -> bool {
         self.sole.is_some() && self.config.ordered_by.is_some()
+    }
+
+    /// Whether a delivery has killed so many that nothing else may be held with it.
+    pub(super) fn is_to_be_alone(&self, delivered: &Delivered) -> bool {
+        let deliveries_max = self.config.deliveries_max;
+        delivered.count <= deliveries_max
+            && Caution::after(delivered.count.saturating_sub(1), deliveries_max) == Caution::Alone
     }
 
     /// What others or this member itself left pending comes before anything new. Without order nobody has to care.
