@@ -64,7 +64,7 @@ Examples:
   streamerson echo orders
   streamerson echo orders --delay 200ms --concurrency 4    a slow worker, to see a backlog grow
   streamerson echo shop:orders --group audit
-  streamerson echo orders --wire js                        for callers that use the TypeScript package
+  streamerson echo orders --wire js                        for the TypeScript package's callers
   streamerson echo orders --metrics 127.0.0.1:9091         and curl 127.0.0.1:9091/metrics
 
 Replies have the content type of their requests; an empty one is answered with 204.";
