@@ -37,7 +37,7 @@ async fn keys_stay_in_order() {
         for number in 0..messages {
             for key in 0..keys {
                 let shard = shards.of(key.to_string()).shard().unwrap();
-                let message = Message::json("work", &Job { key, number, takes_ms: 3 }).unwrap();
+                let message = Message::json("work", &Job { key, number, takes_ms: scaled(20, 3) as u64 }).unwrap();
                 publishers[shard as usize].feed(message).await.unwrap();
             }
         }

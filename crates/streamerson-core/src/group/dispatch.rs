@@ -261,6 +261,8 @@ impl Dispatch {
         drop(inner);
         self.changed.notify_one();
         self.holdings.shrunk.notify_waiters();
+        // It takes no more of the room of those that wait for their keys.
+        self.holdings.freed.notify_one();
     }
 
     /// How many wait for another attempt.

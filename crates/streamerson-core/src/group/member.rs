@@ -64,7 +64,8 @@ pub struct MemberConfig {
     /// ones, and those for which there is no room, wait in the topic's schedule.
     pub retry_held_max: Duration,
     /// What orders deliveries, if anything: those with equal keys are handled one after the other, in the order of the
-    /// stream, further attempts included.
+    /// stream, further attempts included. At most as many as [`concurrency`](MemberConfig::concurrency) wait for that, so
+    /// that one key with more than that in a row holds up the others behind it.
     pub ordered_by: Option<OrderedBy>,
     /// How long a shard stays with its owner without a sign of life; 10 s, and never longer than the lease. For
     /// [`ShardedMember`](super::ShardedMember) alone: what a member that dies had goes to others after that time.
@@ -223,7 +224,15 @@ impl Shared {
 
     /// How many more deliveries this member can take.
     pub(super) fn room(&self) -> usize {
-        self.holdings().room(self.config.concurrency, self.config.held_max)
+        let MemberConfig { concurrency, held_max, ordered_by, .. } = &self.config;
+        let room = self.holdings().room(*concurrency, *held_max);
+        if ordered_by.is_none() {
+            return room;
+        }
+        // What waits behind its key is held all the while, and suspected whenever its member dies: so it is no more than
+        // what is handled.
+        let held_max = concurrency.saturating_mul(2).saturating_add(self.dispatch.retries());
+        room.min(held_max.saturating_sub(self.holdings().unsettled()))
     }
 
     /// Makes the group again after it went: by a flush, an eviction, a failover or somebody's hand.
