@@ -85,7 +85,10 @@ impl Gateway {
         // What is made in the very moment in which the port is closed is lost: most often nothing, on a busy machine a
         // connection of each who asks. That none is lost which was accepted is proven where connections are kept.
         let with_the_port = ended.borrow().cut - cut;
-        assert!(with_the_port <= AT_ONCE as u64, "{with_the_port} of {requests} were cut off by a gateway that was told to stop");
+        assert!(
+            with_the_port <= AT_ONCE as u64,
+            "{with_the_port} of {requests} were cut off by a gateway that was told to stop"
+        );
         cut
     }
 
