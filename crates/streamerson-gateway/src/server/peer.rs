@@ -18,6 +18,9 @@ use tokio::{
 /// How long a client may go on sending to a connection that is closed for it. Closed at once, what it sends would reset
 /// the connection, and the response with it.
 const LINGER: Duration = Duration::from_secs(5);
+/// How long one is waited for of whom nothing more has come: what it sends may be under way, and one that has read the
+/// end of its response hangs up by itself.
+const LINGER_QUIET: Duration = Duration::from_secs(1);
 /// How much of what it sends is thrown away meanwhile, in bytes.
 const LINGER_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// How much of that is read at once, in bytes.
@@ -41,8 +44,8 @@ pub(super) struct Peer<S> {
 /// The end of a stream that was closed on this side.
 #[derive(Debug)]
 struct Lingering {
-    /// Set once something came after all.
-    until: Option<Pin<Box<Sleep>>>,
+    until: Pin<Box<Sleep>>,
+    has_heard: bool,
     bytes_left: usize,
 }
 
@@ -68,28 +71,29 @@ impl<S> Peer<S> {
 }
 
 impl<S: AsyncRead + Unpin> Peer<S> {
-    /// Reads what comes and throws it away, until the client has ended, too. One that sends nothing is not waited for.
+    /// Reads what comes and throws it away, until the client has ended, too.
     fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let lingering = self.lingering.get_or_insert(Lingering { until: None, bytes_left: LINGER_BYTES_MAX });
+        let lingering = self.lingering.get_or_insert_with(|| Lingering {
+            until: Box::pin(sleep(LINGER_QUIET)),
+            has_heard: false,
+            bytes_left: LINGER_BYTES_MAX,
+        });
         loop {
             let mut scrap = [MaybeUninit::uninit(); SCRAP_BYTES];
             let mut scrap = ReadBuf::uninit(&mut scrap);
-            let read = Pin::new(&mut self.stream).poll_read(cx, &mut scrap);
-            match read {
+            match Pin::new(&mut self.stream).poll_read(cx, &mut scrap) {
                 Poll::Ready(Ok(())) if !scrap.filled().is_empty() => {
-                    lingering.until.get_or_insert_with(|| Box::pin(sleep(LINGER)));
+                    if !lingering.has_heard {
+                        lingering.has_heard = true;
+                        lingering.until.as_mut().reset(Instant::now() + LINGER);
+                    }
                     match lingering.bytes_left.checked_sub(scrap.filled().len()) {
                         Some(left) => lingering.bytes_left = left,
                         None => return Poll::Ready(()),
                     }
                 }
                 Poll::Ready(_) => return Poll::Ready(()),
-                Poll::Pending => {
-                    return match &mut lingering.until {
-                        Some(until) => until.as_mut().poll(cx),
-                        None => Poll::Ready(()),
-                    };
-                }
+                Poll::Pending => return lingering.until.as_mut().poll(cx),
             }
         }
     }

@@ -104,3 +104,17 @@ async fn who_sends_too_much_gets_to_read_that_it_was_too_much() {
         assert!(answer.starts_with("HTTP/1.1 413 ") && answer.contains("connection: close"), "{answer}");
     }
 }
+
+/// As above, by a client that is slower than its refusal: nothing had come when the connection was closed for it.
+#[tokio::test]
+async fn who_sends_too_much_too_late_is_heard_out() {
+    let scene = Scene::with("", quick).await;
+    let mut raw = scene.connect().await;
+    raw.send("POST /ask/1 HTTP/1.1\r\nhost: x\r\ncontent-length: 8000000\r\n\r\n").await;
+    let mut answer = String::new();
+    tokio::io::AsyncReadExt::read_to_string(&mut raw.0, &mut answer).await.expect("an end");
+    assert!(answer.starts_with("HTTP/1.1 413 ") && answer.contains("connection: close"), "{answer}");
+    for _ in 0..16 {
+        tokio::io::AsyncWriteExt::write_all(&mut raw.0, &[b'x'; 64 * 1024]).await.expect("to be heard out");
+    }
+}
