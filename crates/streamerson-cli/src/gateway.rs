@@ -89,6 +89,7 @@ impl Gateway {
                 .because(source)
                 .hint("`--listen 127.0.0.1:0` picks a free port"),
             StartError::Certificate(error) => unusable(&error),
+            StartError::Shards(error) => Failure::failed("gateway and consumers do not agree").because(error),
             _ => Failure::failed("the gateway cannot start"),
         })?;
         if let Some(address) = server.admin_address() {

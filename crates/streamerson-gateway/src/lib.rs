@@ -46,5 +46,5 @@ pub mod server;
 
 pub use self::{
     gateway::Gateway,
-    http::{Answered, Calls, Emits, HttpRequests, Idempotency, Outcome, Requests, Route},
+    http::{Answered, Calls, Emits, HttpRequests, Idempotency, InvalidShardKey, Outcome, Requests, Route, ShardKey},
 };

@@ -14,7 +14,7 @@ use super::{
     idempotency::{asked, once},
     refusal::Refusal,
     respond::{self, Terms},
-    route::{Route, Settings},
+    route::{Accepted, Route, Settings},
 };
 
 /// The kind of [`Route`] that emits an event and answers 202 with `{"id": …}`, the message's id, once the broker has it.
@@ -44,8 +44,9 @@ impl<S> Handler<(), S> for Route<Emits> {
 
 async fn emit(settings: &Arc<Settings>, id: MessageId, repeatable: bool, request: Request) -> Result<Reply, Refusal> {
     let deadline = settings.deadline();
-    let (headers, payload) = settings.accept(request, check_json).await?;
-    let asked = repeatable.then(|| asked(&headers, &payload));
+    let request = settings.accept(request, check_json).await?;
+    let asked = repeatable.then(|| asked(&request));
+    let Accepted { shard, headers, payload } = request;
     let accepted = accepted(&id);
     let message =
         Message { event: settings.event.clone(), id: id.clone(), inbox: None, deadline: None, headers, payload };
@@ -56,7 +57,7 @@ async fn emit(settings: &Arc<Settings>, id: MessageId, repeatable: bool, request
             // An event waits for the broker alone, so that its timeout is the client's, which knows what became of the
             // append.
             let client = settings.client.with_timeout(deadline.saturating_duration_since(Instant::now()));
-            client.emit(&settings.topic, message).await.map(|_| accepted)
+            client.emit(shard.as_ref().unwrap_or(&settings.topic), message).await.map(|_| accepted)
         }
     };
     match asked {

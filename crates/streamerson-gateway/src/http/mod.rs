@@ -16,6 +16,7 @@ mod request;
 mod respond;
 mod route;
 mod seldom;
+mod shard_key;
 
 #[cfg(feature = "server")]
 pub(crate) use self::{
@@ -31,4 +32,5 @@ pub use self::{
     refusal::Outcome,
     request::Requests,
     route::{Answered, Route},
+    shard_key::{InvalidShardKey, ShardKey},
 };

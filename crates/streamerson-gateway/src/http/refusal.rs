@@ -15,7 +15,7 @@ use streamerson_core::{
     wire::{Part, TooLarge},
 };
 
-use super::seldom::Seldom;
+use super::{seldom::Seldom, shard_key::ShardKey};
 
 /// Longest reason that is quoted: it may repeat a part of the body.
 const REASON_CHARS_MAX: usize = 200;
@@ -58,6 +58,8 @@ pub(super) enum Refusal {
     MediaType,
     /// The body is JSON and not what the contract asks for.
     NotTheContract(String),
+    /// The request does not say which shard it belongs to.
+    NoShardKey(ShardKey),
     /// The route asks for an idempotency key.
     KeyMissing,
     /// The idempotency key breaks this rule.
@@ -81,6 +83,7 @@ impl Refusal {
             Self::NotJson(_) => "not-json",
             Self::MediaType => "media-type",
             Self::NotTheContract(_) => "not-the-contract",
+            Self::NoShardKey(_) => "no-shard-key",
             Self::KeyMissing => "key-missing",
             Self::KeyInvalid(_) => "key-invalid",
             Self::UnderWay => "under-way",
@@ -107,6 +110,7 @@ impl Refusal {
             Self::NotTheContract(reason) => {
                 (StatusCode::UNPROCESSABLE_ENTITY, quoted("the body is not what is expected", reason))
             }
+            Self::NoShardKey(key) => (StatusCode::BAD_REQUEST, format!("{key} is missing or empty")),
             Self::KeyMissing => (
                 StatusCode::BAD_REQUEST,
                 "the header Idempotency-Key is missing; make a new key for each new request".into(),

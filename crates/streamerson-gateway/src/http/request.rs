@@ -12,7 +12,7 @@ use super::{
     idempotency::{asked, once},
     refusal::Refusal,
     respond::{self, Terms},
-    route::{Answered, Route, Settings, sealed::Sealed},
+    route::{Accepted, Answered, Route, Settings, sealed::Sealed},
 };
 
 /// The kind of [`Route`] that sends a request and answers with the reply, whatever it is.
@@ -56,8 +56,9 @@ async fn ask(
     check: Check,
 ) -> Result<Reply, Refusal> {
     let deadline = settings.deadline();
-    let (headers, payload) = settings.accept(request, check).await?;
-    let asked = repeatable.then(|| asked(&headers, &payload));
+    let request = settings.accept(request, check).await?;
+    let asked = repeatable.then(|| asked(&request));
+    let Accepted { shard, headers, payload } = request;
     let mut message = client::Request::new(settings.event.clone(), payload);
     message.id = id.clone();
     message.headers = headers;
@@ -67,7 +68,7 @@ async fn ask(
         let settings = Arc::clone(&settings);
         async move {
             message.timeout = Some(deadline.saturating_duration_since(Instant::now()));
-            settings.client.request(&settings.topic, message).await
+            settings.client.request(shard.as_ref().unwrap_or(&settings.topic), message).await
         }
     };
     match asked {

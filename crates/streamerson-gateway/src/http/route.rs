@@ -7,7 +7,7 @@ use axum::{
     extract::Request,
 };
 use bytes::Bytes;
-use streamerson_core::{EventType, Headers, MessageId, Topic, client::Client};
+use streamerson_core::{EventType, Headers, MessageId, Topic, client::Client, shards::Shards};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
@@ -17,6 +17,7 @@ use super::{
     forward,
     idempotency::Idempotency,
     refusal::Refusal,
+    shard_key::ShardKey,
 };
 use crate::gateway::{Gateway, valid};
 
@@ -53,7 +54,7 @@ const FOR_EVER: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
 ///
 /// | status | |
 /// |---|---|
-/// | 400 | the body is not the JSON that its content type says it is, or was cut short; a parameter or header is not UTF-8 |
+/// | 400 | the body is not the JSON that its content type says it is, or was cut short; a parameter or header is not UTF-8; the key of a [sharded](Route::sharded) route is missing |
 /// | 409, 422 | a request with this key [is under way](crate::Idempotency), or was another |
 /// | 408 | the body did not arrive within the timeout |
 /// | 413 | the body is larger than [`Route::body_bytes_max`] |
@@ -78,6 +79,7 @@ pub(super) struct Settings {
     /// Keeps count of what runs to its end whoever hangs up.
     pub(super) repeatable: TaskTracker,
     pub(super) topic: Topic,
+    shards: Option<(Shards, ShardKey)>,
     pub(super) event: EventType,
     pub(super) timeout: Duration,
     pub(super) fail_fast: bool,
@@ -106,6 +108,7 @@ impl<K> Route<K> {
             client,
             repeatable: gateway.repeatable().clone(),
             topic,
+            shards: None,
             event,
             fail_fast: false,
             whole: false,
@@ -204,6 +207,33 @@ impl<K> Route<K> {
         self.set(|settings| settings.idempotency = Some(idempotency))
     }
 
+    /// Sends each request to the shard of its key, of a topic that is in so many.
+    ///
+    /// A request without that key is answered with 400. All producers and consumers of the topic have to mean the same
+    /// number; [`Shards::agree`] says whether they do, before anything is sent.
+    ///
+    /// ```
+    /// # use axum::{Router, routing::post};
+    /// # use streamerson_core::{Topic, broker::memory::Memory, client::Client};
+    /// # use streamerson_gateway::{Gateway, ShardKey};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let gateway = Gateway::new(Client::new(Memory::new()));
+    /// use streamerson_core::shards::Shards;
+    ///
+    /// let orders = Topic::new("orders")?;
+    /// let route = gateway.request(&orders, "order.new").sharded(Shards::new(orders.clone(), 16)?, ShardKey::param("customer"));
+    /// let app: Router = Router::new().route("/customers/{customer}/orders", post(route));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn sharded(self, shards: Shards, key: ShardKey) -> Self {
+        self.set(|settings| {
+            settings.topic = shards.topic().clone();
+            settings.shards = Some((shards, key));
+        })
+    }
+
     fn set(mut self, change: impl FnOnce(&mut Settings)) -> Self {
         change(Arc::make_mut(&mut self.settings));
         self
@@ -244,6 +274,14 @@ impl<K> fmt::Debug for Route<K> {
     }
 }
 
+/// What is sent of a request.
+pub(super) struct Accepted {
+    /// Where it goes, if not to the topic itself.
+    pub(super) shard: Option<Topic>,
+    pub(super) headers: Headers,
+    pub(super) payload: Bytes,
+}
+
 impl Settings {
     /// The id of the message that a request becomes, and whether it comes of a key, so that a repetition has the same.
     pub(super) fn message_id(&self, request: &Request) -> Result<(MessageId, bool), Refusal> {
@@ -260,9 +298,13 @@ impl Settings {
         now.checked_add(self.timeout).unwrap_or(now + FOR_EVER)
     }
 
-    /// The message headers and the payload of a request that passes every check.
-    pub(super) async fn accept(&self, request: Request, check: Check) -> Result<(Headers, Bytes), Refusal> {
+    /// What is sent of a request that passes every check.
+    pub(super) async fn accept(&self, request: Request, check: Check) -> Result<Accepted, Refusal> {
         let (mut parts, body) = request.into_parts();
+        let shard = match &self.shards {
+            Some((shards, key)) => Some(shards.of(key.of(&mut parts).await?)),
+            None => None,
+        };
         let announced = body::announced_len(&parts.headers, &body);
         let headers = forward::message_headers(&mut parts, &self.forward_headers, !self.whole).await?;
         let media_type = headers.get(Headers::CONTENT_TYPE);
@@ -271,7 +313,7 @@ impl Settings {
         }
         let bytes = body::read(body, announced, self.body_bytes_max, self.timeout).await?;
         check(Payload { method: &parts.method, media_type, bytes: &bytes })?;
-        Ok((headers, bytes))
+        Ok(Accepted { shard, headers, payload: bytes })
     }
 
     fn takes(&self, body: &Body, media_type: Option<&str>) -> bool {

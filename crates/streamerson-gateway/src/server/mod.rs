@@ -4,6 +4,7 @@
 //! stop. The program `streamerson gateway` is these three calls; `docs/gateway.md` is the reference of the file.
 
 mod admin;
+mod agreement;
 mod beside;
 mod config;
 mod connection;

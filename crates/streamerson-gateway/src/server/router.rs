@@ -83,6 +83,10 @@ fn set_up<K>(made: Route<K>, route: &RouteConfig) -> Route<K> {
         Some(types) => made.content_types(types),
         None => made,
     };
+    let made = match &route.sharded {
+        Some((shards, key)) => made.sharded(shards.clone(), key.clone()),
+        None => made,
+    };
     match &route.idempotency {
         Some(idempotency) => made.idempotent(idempotency.clone()),
         None => made,

@@ -8,15 +8,18 @@ use streamerson_core::{
     Metrics, SharedBroker,
     client::{Client, ClientConfig},
     metrics::Source,
+    shards::ShardsError,
 };
 use tokio::{
     net::TcpListener,
     sync::watch,
+    task::JoinSet,
     time::{Instant, timeout, timeout_at},
 };
 
 use super::{
     admin::{self, PendingCalls, Watched, WatchedBroker},
+    agreement,
     config::{Config, Limits, ListenAddr},
     connections::Connections,
     metrics::RouteMetrics,
@@ -35,6 +38,8 @@ pub struct Server {
     admin: Option<Listener>,
     gateways: Vec<Gateway>,
     watched: Arc<Watched>,
+    /// Ends what is still to be asked of brokers, when it is dropped.
+    _agreeing: JoinSet<()>,
     stage: watch::Sender<Stage>,
     limits: Arc<Limits>,
     drain: Duration,
@@ -63,6 +68,8 @@ pub enum StartError<E> {
     Connect(E),
     /// The certificate or its key cannot be used.
     Certificate(InvalidCertificate),
+    /// A topic is in another number of shards for others.
+    Shards(ShardsError),
 }
 
 impl Server {
@@ -91,6 +98,7 @@ impl Server {
         let metrics = Metrics::new();
         let connecting = config.brokers.iter().map(|broker| connect(broker, &metrics));
         let brokers = try_join_all(connecting).await.map_err(StartError::Connect)?;
+        let agreeing = agreement::agree(&config, &brokers).await.map_err(StartError::Shards)?;
         let gateways = gateways(&config, &brokers, &metrics);
         let (stage, staged) = watch::channel(Stage::Serving);
         let (router, routes) = router::router(&config, &gateways, staged.clone());
@@ -99,7 +107,11 @@ impl Server {
         for route in &config.routes {
             // From the start, and not from the first request on.
             let upstream = &config.upstreams[route.upstream];
-            metrics.watch_backlog(&brokers[upstream.broker].broker, &route.topic);
+            let broker = &brokers[upstream.broker].broker;
+            match &route.sharded {
+                Some((shards, _)) => shards.iter().for_each(|shard| metrics.watch_backlog(broker, &shard)),
+                None => metrics.watch_backlog(broker, &route.topic),
+            }
         }
         let watched = Arc::new(Watched { metrics, brokers, routes, stage: staged });
         let listener = |(socket, address), router| Listener { socket, address, router };
@@ -109,6 +121,7 @@ impl Server {
             admin: admin.map(|bound| listener(bound, admin::router(watched.clone()))),
             gateways,
             watched,
+            _agreeing: agreeing,
             stage,
             limits: Arc::new(config.limits),
             drain: config.drain,
@@ -144,7 +157,7 @@ impl Server {
     ///
     /// Dropping the future ends everything where it is.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
-        let Self { public, certificate, admin, gateways, watched, stage, limits, drain } = self;
+        let Self { public, certificate, admin, gateways, watched, _agreeing, stage, limits, drain } = self;
         let public_connections = Connections::new(limits.clone(), certificate, stage.subscribe());
         let accepting = tokio::spawn(public_connections.clone().accept(public.socket, public.router));
 
@@ -233,6 +246,7 @@ impl<E> fmt::Display for StartError<E> {
             Self::Listen { address, .. } => write!(f, "cannot listen on {address}"),
             Self::Connect(_) => f.write_str("a broker cannot be used"),
             Self::Certificate(_) => f.write_str("TLS cannot be spoken"),
+            Self::Shards(_) => f.write_str("gateway and consumers do not agree"),
         }
     }
 }
@@ -243,6 +257,7 @@ impl<E: Error + 'static> Error for StartError<E> {
             Self::Listen { source, .. } => Some(source),
             Self::Connect(error) => Some(error),
             Self::Certificate(error) => Some(error),
+            Self::Shards(error) => Some(error),
         }
     }
 }

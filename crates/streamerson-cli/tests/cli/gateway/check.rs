@@ -13,7 +13,7 @@ async fn the_documented_file_is_right() {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/gateway.toml");
     let checked = run(&format!("gateway --check --config {file}")).await;
     let line = stdout_of(&checked);
-    assert!(line.contains("5 routes on 0.0.0.0:8080") && line.lines().count() == 1, "{line}");
+    assert!(line.contains("6 routes on 0.0.0.0:8080") && line.lines().count() == 1, "{line}");
 }
 
 #[tokio::test]

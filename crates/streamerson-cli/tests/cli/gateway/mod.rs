@@ -11,5 +11,6 @@ mod idempotency;
 mod metrics;
 mod operators;
 mod scene;
+mod shards;
 mod statuses;
 mod tls;

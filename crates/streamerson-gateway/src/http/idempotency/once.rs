@@ -10,7 +10,11 @@ use super::{
     key::Hash,
     mark::{self, Found},
 };
-use crate::http::{refusal::Refusal, respond, route::Settings};
+use crate::http::{
+    refusal::Refusal,
+    respond,
+    route::{Accepted, Settings},
+};
 
 /// How long after its deadline a request counts as being handled: a call may end a little later.
 const GRACE: Duration = Duration::from_secs(2);
@@ -76,15 +80,15 @@ where
 }
 
 /// The hash of what a request asks for: whatever makes two requests different to a consumer, but for headers that are
-/// forwarded, as those may differ from one try to the next.
-pub(in crate::http) fn asked(headers: &Headers, payload: &[u8]) -> String {
+/// forwarded, as those may differ from one try to the next. Where its topic is in shards, the shard is a part of it.
+pub(in crate::http) fn asked(Accepted { shard, headers, payload }: &Accepted) -> String {
     let names = [Headers::HTTP_METHOD, Headers::HTTP_PATH, Headers::HTTP_QUERY, Headers::CONTENT_TYPE];
     let head = names.into_iter().fold(Hash::new("asked"), |hash, name| {
         // What is not there is not what is empty.
         let value = headers.get(name);
         hash.part(if value.is_some() { "1" } else { "0" }).part(value.unwrap_or_default())
     });
-    head.part(payload).into_hex(ASKED_BYTES)
+    shard.iter().fold(head.part(payload), |hash, shard| hash.part(shard.to_string())).into_hex(ASKED_BYTES)
 }
 
 impl Attempt {

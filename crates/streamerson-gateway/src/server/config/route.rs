@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, ops::Range, time::Duration};
 
-use streamerson_core::{EventType, Topic};
+use streamerson_core::{EventType, Topic, shards::Shards};
 use toml::de::DeValue;
 
 use super::{
@@ -11,7 +11,7 @@ use super::{
     value::{Methods, media_type, methods, some_duration},
 };
 use crate::{
-    Idempotency,
+    Idempotency, ShardKey,
     http::{check_header, header_name},
 };
 
@@ -28,6 +28,8 @@ pub(crate) struct RouteConfig {
     /// Further paths that it takes: what is before `{*rest}`, in mode `http`.
     pub(crate) also: Vec<String>,
     pub(crate) topic: Topic,
+    /// The parts that the topic is in, and what says which one a request belongs to.
+    pub(crate) sharded: Option<(Shards, ShardKey)>,
     pub(crate) event: EventType,
     pub(crate) mode: Mode,
     pub(crate) timeout: Duration,
@@ -76,9 +78,39 @@ pub(super) struct PlacedRoute {
     path_span: Range<usize>,
     mode_span: Option<Range<usize>>,
     fail_fast_span: Option<Range<usize>>,
+    shard_by: Option<(ShardKey, Range<usize>)>,
 }
 
 impl PlacedRoute {
+    /// Where its topic is in shards it says by what, and only there.
+    pub(super) fn place_in_shards(&mut self, shards: Option<&Shards>, mistakes: &mut Mistakes<'_>) {
+        let topic = &self.config.topic;
+        match (shards, self.shard_by.take()) {
+            (Some(shards), Some((key, span))) => {
+                if let Some(name) = key.as_param().filter(|name| !has_param(&self.config.path, name)) {
+                    let what =
+                        format!("the path {:?} has no parameter {{{name}}}; use one that it has", self.config.path);
+                    return mistakes.add(&span, "route.shard_by", what);
+                }
+                self.config.sharded = Some((shards.clone(), key));
+            }
+            (Some(shards), None) => {
+                let what = format!(
+                    "{topic} is in {} shards, and nothing says which one a request belongs to; write shard_by = \
+                     \"{{customer}}\", a parameter of the path, or \"x-customer\", a header",
+                    shards.count()
+                );
+                mistakes.add(&self.topic_span, "route.topic", what);
+            }
+            (None, Some((_, span))) => {
+                let what =
+                    format!("{topic} is in no shards; write shards = 16 in [topic.{}], or leave it out", topic.name());
+                mistakes.add(&span, "route.shard_by", what);
+            }
+            (None, None) => {}
+        }
+    }
+
     /// A topic in the original's format has no place for some of what a route can ask for.
     pub(super) fn refuse_what_js_lacks(&self, mistakes: &mut Mistakes<'_>) {
         let topic = &self.config.topic;
@@ -111,6 +143,8 @@ pub(super) fn read(mut table: Table<'_>, mistakes: &mut Mistakes<'_>) -> Option<
     let path = table.required(mistakes, "path", "\"/orders/{id}\"", |value| path(text(value)?));
     let topic = table
         .required(mistakes, "topic", "\"orders\"", |value| Topic::new(text(value)?).map_err(|error| error.to_string()));
+    let shard_by =
+        table.get(mistakes, "shard_by", |value| text(value)?.parse::<ShardKey>().map_err(|error| error.to_string()));
     let event = event(mode_name, &mut table, mistakes);
     let timeout = table.get(mistakes, "timeout", |value| some_duration(text(value)?));
     let (mode, fail_fast_span) = mode(mode_name, &mut table, mistakes);
@@ -126,6 +160,7 @@ pub(super) fn read(mut table: Table<'_>, mistakes: &mut Mistakes<'_>) -> Option<
         path: path.value,
         also: Vec::new(),
         topic: topic.value,
+        sharded: None,
         event: event?,
         mode,
         timeout: timeout.map_or(TIMEOUT, |timeout| timeout.value),
@@ -135,7 +170,13 @@ pub(super) fn read(mut table: Table<'_>, mistakes: &mut Mistakes<'_>) -> Option<
         idempotency,
         upstream: 0,
     };
-    Some(PlacedRoute { config, topic_span: topic.span, path_span: path.span, mode_span, fail_fast_span })
+    let shard_by = shard_by.map(|key| (key.value, key.span));
+    Some(PlacedRoute { config, topic_span: topic.span, path_span: path.span, mode_span, fail_fast_span, shard_by })
+}
+
+fn has_param(path: &str, name: &str) -> bool {
+    let params = path.split('/').filter_map(|segment| segment.strip_prefix('{')?.strip_suffix('}'));
+    params.into_iter().any(|param| param.trim_start_matches('*') == name)
 }
 
 fn event(mode: ModeName, table: &mut Table<'_>, mistakes: &mut Mistakes<'_>) -> Option<EventType> {

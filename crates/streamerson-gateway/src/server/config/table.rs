@@ -43,6 +43,11 @@ impl<'a> Table<'a> {
         if self.name.is_empty() { key.to_owned() } else { format!("{}.{key}", self.name) }
     }
 
+    /// Whether a key is there, whatever its value.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.entries.contains_key(key)
+    }
+
     /// The value of a key, if it is there and makes sense; where it doesn't, that is a mistake.
     pub(super) fn get<T>(
         &mut self,

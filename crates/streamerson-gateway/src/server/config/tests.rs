@@ -50,7 +50,7 @@ fn complaints(lines: &str) -> String {
 #[test]
 fn the_documented_file_is_read_as_it_is_documented() {
     let config = parse(DOCUMENTED).unwrap();
-    assert_eq!((config.routes(), config.brokers().len(), config.is_tls()), (5, 2, false));
+    assert_eq!((config.routes(), config.brokers().len(), config.is_tls()), (6, 2, false));
     let route = &config.routes[0];
     assert_eq!((route.path.as_str(), route.timeout), ("/orders/{id}", Duration::from_secs(2)));
     assert_eq!(config.upstreams[route.upstream].backlog_max, 100_000);
@@ -237,6 +237,20 @@ fn mistakes_name_line_key_and_what_to_do() {
             complaints(&format!("[topic.shop]\nwire = \"js\"\n{HTTP}")),
             "g.toml:9: route.mode: whole requests are no messages of the original",
         ),
+        (complaints("[topic.a]\nshards = 0"), "g.toml:4: topic.a.shards: a topic is in 1 to 1024 shards, not 0"),
+        (complaints("[topic.a]\nshards = 9999999999"), "a topic is in 1 to 1024 shards, not 9999999999"),
+        (complaints("[topic.\"a#1\"]\nshards = 2"), "topic.a#1.shards: default:a#1 is one shard of a topic; leave out"),
+        (
+            complaints(&format!("[topic.orders]\nshards = 2\n{ROUTE}")),
+            "g.toml:8: route.topic: default:orders is in 2 shards, and nothing says which one a request belongs to; write \
+             shard_by = ",
+        ),
+        (in_route("shard_by = \"x-customer\""), "g.toml:8: route.shard_by: default:orders is in no shards"),
+        (in_route("shard_by = \"a b\""), "\"a b\" names neither a parameter of the path"),
+        (
+            complaints(&format!("[topic.orders]\nshards = 2\n{ROUTE}shard_by = \"{{id}}\"")),
+            "g.toml:10: route.shard_by: the path \"/a\" has no parameter {id}",
+        ),
         (complaints("[topic.a]\nbacklog_max = -1"), "g.toml:4: topic.a.backlog_max: it must be a whole number"),
         (complaints("[topic.a]\nbacklog = 1"), "did you mean backlog_max?"),
         (complaints("[topic.a]\n[topic.\"default:a\"]"), "default:a has a table already"),
@@ -302,6 +316,21 @@ fn mistakes_name_line_key_and_what_to_do() {
     ] {
         assert!(said.contains(expected), "{expected:?} is not in:\n{said}");
     }
+}
+
+#[test]
+fn routes_of_a_topic_in_shards_say_which_one() {
+    let sharded = |count: &str, path: &str, by: &str| {
+        let route = ROUTE.replace("/a", path);
+        parse(&format!("{TOP}[topic.orders]\nshards = {count}\n{route}shard_by = \"{by}\"\n"))
+    };
+    for (path, by) in [("/a/{id}", "{id}"), ("/a/{*rest}", "{rest}"), ("/a/{*rest}", "{*rest}"), ("/a", "X-Customer")] {
+        let config = sharded("16", path, by).unwrap();
+        let (shards, key) = config.routes[0].sharded.as_ref().unwrap();
+        assert_eq!((shards.count(), key), (16, &by.parse().unwrap()));
+    }
+    let error = sharded("0", "/a", "x-customer").unwrap_err().to_string();
+    assert_eq!(error.lines().count(), 1, "one mistake is told once: {error}");
 }
 
 #[test]

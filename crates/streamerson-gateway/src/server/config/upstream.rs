@@ -5,13 +5,15 @@ use std::{fmt::Display, str::FromStr};
 use streamerson_core::{
     Topic,
     client::ClientConfig,
+    shards::Shards,
     wire::{UnknownWireFormat, WireFormat},
 };
+use toml::de::DeValue;
 
 use super::{
     mistake::Mistakes,
     route::PlacedRoute,
-    table::{Table, count, text},
+    table::{Parsed, Table, count, text},
 };
 
 /// A broker as some topics use it: each has a client of its own.
@@ -28,6 +30,8 @@ pub(super) struct TopicConfig<B> {
     topic: Topic,
     broker: Option<B>,
     wire: WireFormat,
+    /// The parts that it is in, if it says so; nothing where what it says makes no sense.
+    shards: Option<Option<Shards>>,
     backlog_max: Option<u64>,
 }
 
@@ -78,16 +82,30 @@ pub(super) fn topics<B: FromStr<Err: Display>>(table: Table<'_>, mistakes: &mut 
             word.parse().map_err(|_: UnknownWireFormat| format!("it is \"v1\" or \"js\", not {word:?}"))
         });
         let wire = wire.map_or(WireFormat::V1, |wire| wire.value);
+        let topic = Topic::new(&name);
+        let shards = table.has("shards").then(|| {
+            let shards = table.get(mistakes, "shards", |value| in_shards(topic.as_ref().ok(), wire, value));
+            shards.and_then(|shards| shards.value)
+        });
         table.finish(mistakes);
-        match Topic::new(&name) {
+        match topic {
             Ok(topic) if topics.iter().any(|before| before.topic == topic) => {
                 mistakes.add(&span, title, format!("{topic} has a table already; make one of the two"));
             }
-            Ok(topic) => topics.push(TopicConfig { topic, broker, wire, backlog_max }),
+            Ok(topic) => topics.push(TopicConfig { topic, broker, wire, shards, backlog_max }),
             Err(error) => mistakes.add(&span, title, error.to_string()),
         }
     }
     topics
+}
+
+/// The parts of a topic, if its name is one.
+fn in_shards(topic: Option<&Topic>, wire: WireFormat, value: &DeValue<'_>) -> Parsed<Option<Shards>> {
+    let count = count(value)?;
+    let count =
+        u32::try_from(count).map_err(|_| format!("a topic is in 1 to {} shards, not {count}", Shards::COUNT_MAX))?;
+    let shards = topic.map(|topic| Shards::new(topic.with_wire(wire), count));
+    shards.transpose().map_err(|error| error.to_string())
 }
 
 /// Tells each route its upstream; answers the brokers and the upstreams, each of them once.
@@ -103,6 +121,12 @@ pub(super) fn assign<B: Clone + PartialEq + FromStr<Err: Display>>(
         if let Some(TopicConfig { wire: wire @ WireFormat::Js, .. }) = config {
             route.config.topic = route.config.topic.with_wire(*wire);
             route.refuse_what_js_lacks(mistakes);
+        }
+        match config.and_then(|config| config.shards.as_ref()) {
+            None => route.place_in_shards(None, mistakes),
+            Some(Some(shards)) => route.place_in_shards(Some(shards), mistakes),
+            // That is a mistake of its own.
+            Some(None) => {}
         }
         let own = config.and_then(|config| config.broker.clone());
         let Some(broker) = own.or_else(|| usual.resolve(route, mistakes)) else { continue };
