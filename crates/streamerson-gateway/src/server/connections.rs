@@ -6,11 +6,14 @@ use axum::Router;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore, watch},
+    time::{Instant, timeout_at},
 };
+use tracing::{debug, warn};
 
 use super::{
     config::Limits,
     connection::Connection,
+    last_call,
     stage::{Stage, reached},
     tls::Certificate,
 };
@@ -19,6 +22,9 @@ use super::{
 const BACKLOG: usize = 4096;
 /// How long to wait after an accept failed: most often this process has too many files open, and only time helps.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// How long handshakes may take that were begun when no more are taken.
+const HANDSHAKES: Duration = Duration::from_millis(50);
 
 /// A connection and who it is with.
 type Accepted = (TcpStream, SocketAddr);
@@ -55,15 +61,28 @@ impl Connections {
                 accepted = self.next(&listener) => self.serve(accepted, &router).await,
             }
         }
+        self.let_in_the_last(listener, &router).await;
+    }
+
+    /// Serves the connections whose clients believe that they were accepted: the system has completed their handshake, or
+    /// is about to.
+    async fn let_in_the_last(&self, listener: TcpListener, router: &Router) {
+        match last_call::take_no_more(&listener) {
+            Ok(()) => {
+                let until = Instant::now() + HANDSHAKES;
+                while let Ok(accepted) = timeout_at(until, self.next(&listener)).await {
+                    self.serve(accepted, router).await;
+                }
+            }
+            Err(error) => debug!(%error, "connections that are made while the port closes may be reset"),
+        }
         match listener.into_std() {
-            Ok(listener) => self.serve_backlog(&listener, &router),
-            Err(error) => tracing::warn!(%error, "connections that waited to be accepted are lost"),
+            Ok(listener) => self.serve_backlog(&listener, router),
+            Err(error) => warn!(%error, "connections that waited to be accepted are lost"),
         }
     }
 
-    /// Serves the connections whose handshake the system has completed: their clients believe that they were accepted.
-    ///
-    /// The system is asked directly, since the runtime may not have heard of the last ones yet.
+    /// Serves what is left. The system is asked directly, since the runtime may not have heard of the last ones yet.
     fn serve_backlog(&self, listener: &std::net::TcpListener, router: &Router) {
         for _ in 0..BACKLOG {
             let Ok(room) = Arc::clone(&self.room).try_acquire_owned() else { return };
@@ -92,7 +111,7 @@ impl Connections {
             // The client gave up between its handshake and here.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
-                tracing::warn!(%error, "a connection could not be accepted");
+                warn!(%error, "a connection could not be accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }

@@ -12,6 +12,7 @@ mod connections;
 mod cors;
 mod edge;
 mod exchanges;
+mod last_call;
 mod metrics;
 mod peer;
 mod router;

@@ -1,6 +1,7 @@
 //! How it ends.
 
 use std::{
+    io,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -121,6 +122,38 @@ async fn no_request_fails_when_it_is_told_to_stop_with_http2() {
 #[tokio::test]
 async fn no_request_fails_when_it_is_told_to_stop_with_http2_and_tls() {
     no_request_fails_under_load(true, true).await;
+}
+
+/// Each request on a connection of its own: whoever could connect is answered, until there is nobody to connect to.
+#[tokio::test]
+async fn who_comes_in_the_last_moment_is_answered_or_not_let_in() {
+    let scene = Scene::new().await;
+    let gateway = Gateway::start(&scene.server, "load", ROUTE).await;
+    let worker = Worker::start(&scene.broker, "orders").await;
+    let answered = Arc::new(AtomicUsize::new(0));
+    let mut clients = tokio::task::JoinSet::new();
+    for client in 0..CLIENTS {
+        let (address, answered) = (gateway.address.clone(), answered.clone());
+        clients.spawn(async move {
+            for request in 0.. {
+                let mut connection = match Connection::open(&address).await {
+                    Ok(connection) => connection,
+                    Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => break,
+                    Err(error) => panic!("{error}"),
+                };
+                let body = format!("\"{client} {request}\"");
+                let answer = connection.exchange("POST /ask/echo", &[], &body).await.expect("an answer");
+                assert_eq!((answer.status, answer.text()), (200, body));
+                answered.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+    }
+    let busy = CLIENTS * 5;
+    eventually("the load to be on", async || (answered.load(Ordering::Relaxed) >= busy).then_some(())).await;
+    gateway.process.signal(Signal::Terminate);
+    clients.join_all().await;
+    assert_eq!(gateway.process.wait().await.status.code(), Some(0));
+    worker.stop().await;
 }
 
 /// Connections of HTTP/2 that are busy are told at once, those that never asked are given the time of idle ones.
