@@ -80,11 +80,12 @@ impl Gateway {
             self.restart().await;
             cut
         };
-        let (_, cut) = tokio::join!(asking, restarting);
+        let (outcomes, cut) = tokio::join!(asking, restarting);
         // While the system takes a dead process apart, its port may take connections once more.
         assert!(cut <= 4 * AT_ONCE as u64, "{cut} of {requests} were cut off");
         let by_stop = ended.borrow().cut - cut;
-        assert_eq!(by_stop, 0, "of {requests} were cut off by a gateway that was told to stop");
+        let how: Vec<_> = outcomes.iter().filter_map(Outcome::cut).collect();
+        assert_eq!(by_stop, 0, "of {requests} were cut off by a gateway that was told to stop: {how:?}");
         cut
     }
 
@@ -93,7 +94,7 @@ impl Gateway {
         let outcomes = ask(&self.address, requests, &watch::channel(Ended::default()).0).await;
         let by = |outcome| match outcome {
             Outcome::Answered { by } => by,
-            Outcome::Cut => panic!("a connection was cut off"),
+            Outcome::Cut(error) => panic!("a connection was cut off: {error}"),
         };
         outcomes.into_iter().map(by).collect()
     }
@@ -111,7 +112,16 @@ enum Outcome {
     /// Answered rightly, by whom the answer says.
     Answered { by: Option<String> },
     /// Cut off with the connection that it was sent on.
-    Cut,
+    Cut(io::Error),
+}
+
+impl Outcome {
+    fn cut(&self) -> Option<&io::Error> {
+        match self {
+            Self::Answered { .. } => None,
+            Self::Cut(error) => Some(error),
+        }
+    }
 }
 
 async fn ask(address: &str, requests: u64, progress: &watch::Sender<Ended>) -> Vec<Outcome> {
@@ -119,7 +129,7 @@ async fn ask(address: &str, requests: u64, progress: &watch::Sender<Ended>) -> V
         let outcome = ask_one(address, id).await;
         progress.send_modify(|ended| {
             ended.all += 1;
-            ended.cut += u64::from(matches!(outcome, Outcome::Cut));
+            ended.cut += u64::from(outcome.cut().is_some());
         });
         outcome
     });
@@ -138,7 +148,7 @@ async fn ask_one(address: &str, id: u64) -> Outcome {
                 return Outcome::Answered { by: answer["by"].as_str().map(str::to_owned) };
             }
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => sleep(PAUSE).await,
-            Err(_) => return Outcome::Cut,
+            Err(error) => return Outcome::Cut(error),
         }
     }
     panic!("nobody listens on {address} any more");

@@ -162,6 +162,21 @@ pub(crate) async fn a_client_that_hangs_up_finds_the_reply_later(mut scene: Scen
     assert_eq!(scene.bench.gateway.client().pending(), 0);
 }
 
+pub(crate) async fn a_client_that_hangs_up_at_once_leaves_no_key_behind_that_nobody_answers_for(mut scene: Scene) {
+    {
+        let mut first = Box::pin(scene.send(keyed("/orders", "k", "{}")));
+        assert!(futures_util::poll!(first.as_mut()).is_pending());
+    }
+    let message = scene.message().await;
+    scene.bench.reply(&message, created()).await;
+    let answer = eventually("the reply to be kept", async || {
+        let answer = scene.send(keyed("/orders", "k", "{}")).await;
+        (answer.status != StatusCode::CONFLICT).then_some(answer)
+    })
+    .await;
+    assert_created(&answer);
+}
+
 pub(crate) async fn a_reply_is_kept_for_its_time(mut scene: Scene) {
     let (answer, first) = scene.handled(keyed("/brief", "k", "{}"), created()).await;
     assert_created(&answer);

@@ -36,6 +36,7 @@ over_both_brokers!(
     keys_are_asked_for_and_checked,
     failures_and_large_replies_are_not_kept,
     a_client_that_hangs_up_finds_the_reply_later,
+    a_client_that_hangs_up_at_once_leaves_no_key_behind_that_nobody_answers_for,
     a_reply_is_kept_for_its_time,
     after_a_timeout_nothing_is_known_for_a_while,
     an_event_is_stored_once,

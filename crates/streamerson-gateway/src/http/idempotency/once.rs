@@ -43,8 +43,8 @@ struct Attempt {
     name: Name,
 }
 
-/// The reply to a request with a key: the one that it had before, or what `send` comes to, which then runs to its end
-/// even if nobody waits for it any more.
+/// The reply to a request with a key: the one that it had before, or what `send` comes to. What was begun runs to its end
+/// even if nobody waits for it any more: a mark that nobody answers for would keep whoever asks again waiting.
 pub(in crate::http) async fn once<F>(
     settings: Arc<Settings>,
     id: &MessageId,
@@ -56,24 +56,10 @@ where
     F: Future<Output = Result<Reply, CallError>> + Send + 'static,
 {
     let key = settings.topic.idempotency_mark(id);
+    let repeatable = settings.repeatable.clone();
     let attempt = Attempt { settings, key, asked, name: Name::unique() };
-    match timeout_at(deadline, attempt.begin(deadline)).await {
-        Ok(turn) => {
-            if let Turn::Answered(reply) = turn? {
-                tracing::debug!(%id, "answered before");
-                return Ok(reply);
-            }
-        }
-        Err(_) => return Err(CallError::TimedOut(attempt.settings.timeout).into()),
-    }
-    let repeatable = attempt.settings.repeatable.clone();
-    let sent = repeatable.spawn(async move {
-        let result = send.await;
-        attempt.end(&result).await;
-        result
-    });
-    match sent.await {
-        Ok(result) => Ok(result?),
+    match repeatable.spawn(attempt.run(deadline, send)).await {
+        Ok(result) => result,
         // The process is going down.
         Err(_) => Err(CallError::Closed.into()),
     }
@@ -92,6 +78,26 @@ pub(in crate::http) fn asked(Accepted { shard, headers, payload }: &Accepted) ->
 }
 
 impl Attempt {
+    async fn run(
+        self,
+        deadline: Instant,
+        send: impl Future<Output = Result<Reply, CallError>>,
+    ) -> Result<Reply, Refusal> {
+        match timeout_at(deadline, self.begin(deadline)).await {
+            Ok(Ok(Turn::Ours)) => {
+                let result = send.await;
+                self.end(&result).await;
+                Ok(result?)
+            }
+            Ok(Ok(Turn::Answered(reply))) => {
+                tracing::debug!(key = %self.key, "answered before");
+                Ok(reply)
+            }
+            Ok(Err(refusal)) => Err(refusal),
+            Err(_) => Err(CallError::TimedOut(self.settings.timeout).into()),
+        }
+    }
+
     /// Finds out whose turn it is, and says that it is ours if it is nobody's.
     async fn begin(&self, deadline: Instant) -> Result<Turn, Refusal> {
         let broker = self.settings.client.broker();
