@@ -24,7 +24,7 @@ const BACKLOG: usize = 4096;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// How long handshakes may take that were begun when no more are taken.
-const HANDSHAKES: Duration = Duration::from_millis(50);
+const HANDSHAKES: Duration = Duration::from_millis(250);
 
 /// A connection and who it is with.
 type Accepted = (TcpStream, SocketAddr);
