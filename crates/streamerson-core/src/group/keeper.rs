@@ -128,7 +128,6 @@ impl Drop for Unheard<'_> {
 /// Takes over what others abandoned and trims what is finished, until the member is stopped.
 pub(super) async fn reclaim_and_trim(take: Take) {
     let shared = &take.shared;
-    let mut cursor = EntryId::ZERO;
     let mut ticks = every(RECLAIM_EVERY);
     let mut trimmed_out = Instant::now();
     loop {
@@ -138,7 +137,7 @@ pub(super) async fn reclaim_and_trim(take: Take) {
             () = shared.stopped.cancelled() => return,
             // Before what comes more often than once a second.
             _ = ticks.tick() => {
-                cursor = reclaim(&take, cursor).await;
+                reclaim(&take).await;
                 trim(shared).await;
                 if trimmed_out.elapsed() >= OUT_TRIM_EVERY {
                     trimmed_out = Instant::now();
@@ -146,37 +145,39 @@ pub(super) async fn reclaim_and_trim(take: Take) {
                 }
             }
             () = shared.trim_soon.notified() => trim(shared).await,
-            () = shared.dispatch.hungry.notified() => cursor = reclaim(&take, cursor).await,
+            () = shared.dispatch.hungry.notified() => reclaim(&take).await,
         }
     }
 }
 
-/// Takes over what nobody renewed, as far as there is room; answers where to go on.
-async fn reclaim(take: &Take, mut cursor: EntryId) -> EntryId {
+/// Takes over what nobody renewed, as far as there is room. Where there is none, whoever waits for room does so first.
+pub(super) async fn reclaim(take: &Take) {
     let shared = &take.shared;
     if shared.sole.is_some() {
         // Whoever reads takes over too, in the order of the stream.
-        shared.is_behind();
-        return cursor;
+        return shared.is_behind();
     }
+    let mut cursor = shared.reclaim_cursor.lock().await;
     // What members died of is given back where there is no place for it, so a long list of it is not walked in one go.
     let mut fruitless = 0;
     while fruitless < FRUITLESS_MAX {
         // Closed while a delivery has to be alone here.
-        let Some(_open) = shared.neighbours.try_enter() else { return cursor };
-        let room = shared.room().min(RECLAIM_MAX);
-        if room == 0 || shared.stopped.is_cancelled() {
-            return cursor;
+        let Some(_open) = shared.neighbours.try_enter() else { return };
+        if shared.stopped.is_cancelled() {
+            return;
         }
-        let Some((next, found)) = reclaim_some(take, cursor, room).await else { return cursor };
-        cursor = next;
+        let room = shared.room().min(RECLAIM_MAX);
+        if room == 0 {
+            return shared.reclaim_is_due();
+        }
+        let Some((next, found)) = reclaim_some(take, *cursor, room).await else { return };
+        *cursor = next;
         // Where something was found, more may follow. A list of what is all alive is looked through at leisure.
-        if cursor == EntryId::ZERO || found == 0 {
-            return cursor;
+        if next == EntryId::ZERO || found == 0 {
+            return;
         }
         fruitless += u32::from(shared.dispatch.is_full());
     }
-    cursor
 }
 
 /// One step of it: where to go on, and how much was found.

@@ -147,6 +147,10 @@ pub(super) struct Shared {
     behind: AtomicBool,
     /// Some of those are pending on this member itself, which knows nothing of them any more.
     strays: AtomicBool,
+    /// Up to where the group's list was looked through for what others abandoned. Held while that is taken over.
+    pub(super) reclaim_cursor: Mutex<EntryId>,
+    /// There was no room when that was to be done.
+    reclaim_is_due: AtomicBool,
     /// Held while something is handed back.
     pub(super) handing_back: Mutex<()>,
     /// Ends the read that waits for deliveries.
@@ -205,6 +209,17 @@ impl Shared {
     /// Whether it is so; from now on it is not.
     pub(super) fn take_behind(&self) -> bool {
         self.behind.swap(false, Ordering::AcqRel)
+    }
+
+    /// What others abandoned comes before anything new, as soon as there is room: a member that always has enough to do
+    /// would else never get to it.
+    pub(super) fn reclaim_is_due(&self) {
+        self.reclaim_is_due.store(true, Ordering::Release);
+    }
+
+    /// Whether it is so; from now on it is not.
+    pub(super) fn take_reclaim_is_due(&self) -> bool {
+        self.reclaim_is_due.swap(false, Ordering::AcqRel)
     }
 
     /// Something may be pending on this member that it does not hold. Without order its lease takes care of it.
@@ -327,6 +342,8 @@ impl Member {
             behind: AtomicBool::new(sole.is_some()),
             strays: AtomicBool::new(false),
             sole,
+            reclaim_cursor: Mutex::new(EntryId::ZERO),
+            reclaim_is_due: AtomicBool::new(false),
             handing_back: Mutex::new(()),
             reader: OnceLock::new(),
             settled_count: AtomicU64::new(0),

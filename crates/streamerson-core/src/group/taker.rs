@@ -9,7 +9,7 @@ use http::StatusCode;
 use tokio::{sync::mpsc, time::Instant};
 use tracing::{debug, info, warn};
 
-use super::{Delivery, Outcome, catch_up::CatchUp, dispatch::Taken, held::Ended, member::Shared};
+use super::{Delivery, Outcome, catch_up::CatchUp, dispatch::Taken, held::Ended, keeper, member::Shared};
 use crate::{
     broker::{BrokerError, Delivered, Membership, Pending},
     dead_letter::Reason,
@@ -124,6 +124,11 @@ pub(super) async fn take_new(take: Take) {
     let (mut last, mut astray) = (EntryId::ZERO, None::<Instant>);
     let mut catch_up = CatchUp::default();
     while let Some(room) = room(shared).await {
+        if shared.take_reclaim_is_due() {
+            keeper::reclaim(&take).await;
+            // There may be no room any more.
+            continue;
+        }
         // Also what was given back without the broker's hearing of it: it comes before all that is read next.
         if shared.take_strays() {
             astray = astray.or_else(|| Some(Instant::now()));

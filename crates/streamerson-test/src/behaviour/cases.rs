@@ -29,7 +29,8 @@ macro_rules! behaviour {
             outcomes: reply_and_ack, say_that_there_is_nothing_to_say, bury_with_the_reason, emit_with_the_ack,
                 replace_an_answer_that_is_too_large;
             leases: end_with_a_crash, end_when_a_delivery_is_dropped, outlast_a_slow_handler, are_lost_to_a_thief,
-                end_by_a_hand_back, abandon_after_too_many_deliveries, are_taken_over_in_bulk;
+                end_by_a_hand_back, end_by_a_hand_back_to_a_busy_member, abandon_after_too_many_deliveries,
+                are_taken_over_in_bulk;
             turns: come_one_by_one_for_each_key, are_kept_by_what_is_tried_again,
                 are_not_blocked_by_what_waits_for_another_attempt, come_back_from_the_schedule, may_be_for_ever_away, outlive_their_member,
                 come_one_by_one_after_two_crashes, come_alone_after_three_crashes, stay_alone_when_others_are_due, end_early_when_the_caller_goes;

@@ -117,6 +117,28 @@ pub async fn end_by_a_hand_back(broker: SharedBroker) {
     scene.all_settled().await;
 }
 
+/// A member that always has enough to do takes it as well, before anything new.
+pub async fn end_by_a_hand_back_to_a_busy_member(broker: SharedBroker) {
+    let scene = Scene::new(broker);
+    scene.emit_many(3).await;
+    let member = async || scene.member_with(|config| config.concurrency = 1).await;
+    let mut leaving = member().await;
+    let started = next(&mut leaving).await;
+    let mut busy = member().await;
+    let held = next(&mut busy).await;
+    leaving.stopper().stop();
+    started.hand_back();
+    assert_eq!(leaving.leave(Duration::from_secs(10)).await, 1);
+    // So long that it looks for what others left, and has no room for it.
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    held.settle(Outcome::Done).await;
+    let handed_back = next(&mut busy).await;
+    assert_eq!(payload(&handed_back), "0");
+    handed_back.settle(Outcome::Done).await;
+    next(&mut busy).await.settle(Outcome::Done).await;
+    scene.all_settled().await;
+}
+
 /// A message that kills whoever has it is a dead letter in the end, and its caller is told.
 pub async fn abandon_after_too_many_deliveries(broker: SharedBroker) {
     let scene = Scene::new(broker);
