@@ -10,6 +10,7 @@ mod http2;
 mod idempotency;
 mod metrics;
 mod operators;
+mod rolling;
 mod scene;
 mod shards;
 mod statuses;
