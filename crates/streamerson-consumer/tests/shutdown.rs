@@ -185,6 +185,7 @@ async fn a_lost_lease_cancels_and_nothing_more_comes_of_the_handler() {
         lease: Duration::ZERO,
         cursor: EntryId::ZERO,
         count: 10,
+        handed_back_first: false,
         dead: common::topic().dead(),
         dead_entries_max: 10,
     };

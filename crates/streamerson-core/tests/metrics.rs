@@ -213,6 +213,7 @@ async fn what_others_took_is_a_lost_lease_and_no_outcome() {
         lease: Duration::ZERO,
         cursor: EntryId::ZERO,
         count: 10,
+        handed_back_first: false,
         dead: topic().dead(),
         dead_entries_max: 10,
     };

@@ -275,7 +275,8 @@ async fn a_shard_that_moves_lets_nothing_beside_what_is_alone() {
     for _ in 0..2 {
         let membership = Membership::new(goes.clone(), group.clone());
         let (lease, cursor, dead) = (Duration::ZERO, EntryId::ZERO, shards.topic().dead());
-        let from = ReclaimFrom { membership, lease, cursor, count: 1, dead, dead_entries_max: 1 };
+        let from =
+            ReclaimFrom { membership, lease, cursor, count: 1, handed_back_first: false, dead, dead_entries_max: 1 };
         assert_eq!(broker.reclaim(from).await.unwrap().deliveries.len(), 1);
     }
     let join = async || {

@@ -17,6 +17,9 @@ use crate::{
 /// The most ids given to one run of a script, which the server answers nobody else during.
 const SCRIPT_IDS_MAX: usize = 1000;
 
+/// The most pending entries that one look for abandoned ones goes through.
+const PENDING_SEEN_MAX: u64 = 1000;
+
 /// The idle time of what was handed back, in milliseconds: a year, longer than any lease.
 const HANDED_BACK_IDLE_MS: u64 = 365 * 24 * 60 * 60 * 1000;
 
@@ -82,11 +85,15 @@ pub(crate) async fn reclaim(shared: &Shared, from: &ReclaimFrom) -> Result<Recla
     let membership = &from.membership;
     let lease_ms = u64::try_from(from.lease.as_millis()).unwrap_or(u64::MAX).min(i64::MAX as u64);
     let (before_id, after_id) = trimmed_letter(shared, membership);
-    let reply = script::RECLAIM.run(shared, 2, 8, before_id.len(), |command| {
+    let arguments = 9 + usize::from(from.handed_back_first);
+    let reply = script::RECLAIM.run(shared, 2, arguments, before_id.len(), |command| {
         command.arg(membership.key.as_str()).arg(from.dead.as_str());
         command.arg(membership.group.as_str()).arg(membership.member.as_str());
         command.int(lease_ms).pair(from.cursor.ms, from.cursor.seq).int(from.count as u64);
-        command.int(from.dead_entries_max).arg(&before_id).arg(&after_id);
+        command.int(from.dead_entries_max).arg(&before_id).arg(&after_id).int(PENDING_SEEN_MAX);
+        if from.handed_back_first {
+            command.arg(Membership::NOBODY);
+        }
     });
     let reply = checked("the reclaim script", membership, reply.await?)?;
     let parts = <[Reply; 5]>::try_from(array("the reclaim script", reply)?);

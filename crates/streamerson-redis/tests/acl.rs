@@ -179,8 +179,15 @@ async fn deliveries_of_the_dead_are_taken_over() {
     let heir = Membership::new(topic.inbound(), group.clone());
     let lease = Duration::ZERO;
     let (cursor, dead) = (EntryId::ZERO, topic.dead());
-    let from =
-        ReclaimFrom { membership: heir.clone(), lease, cursor, count: 10, dead: dead.clone(), dead_entries_max: 1 };
+    let from = ReclaimFrom {
+        membership: heir.clone(),
+        lease,
+        cursor,
+        count: 10,
+        handed_back_first: false,
+        dead: dead.clone(),
+        dead_entries_max: 1,
+    };
     let reclaimed = worker.reclaim(from).await.expect("reclaimed");
     assert_eq!((reclaimed.deliveries.len(), &reclaimed.trimmed[..]), (1, &[second][..]));
     assert_eq!(worker.stream_info(&dead).await.expect("an answer").expect("a stream").len, 1);

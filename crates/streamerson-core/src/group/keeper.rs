@@ -173,7 +173,7 @@ pub(super) async fn reclaim(take: &Take) {
         let Some((next, found)) = reclaim_some(take, *cursor, room).await else { return };
         *cursor = next;
         // Where something was found, more may follow. A list of what is all alive is looked through at leisure.
-        if next == EntryId::ZERO || found == 0 {
+        if found < room && (next == EntryId::ZERO || found == 0) {
             return;
         }
         fruitless += u32::from(shared.dispatch.is_full());
@@ -215,6 +215,8 @@ pub(super) async fn reclaim_from(
         lease: idle,
         cursor,
         count,
+        // Whoever is the only one takes all in the order of the stream.
+        handed_back_first: shared.sole.is_none(),
         dead: shared.dead.clone(),
         dead_entries_max: DEAD_ENTRIES_MAX,
     };

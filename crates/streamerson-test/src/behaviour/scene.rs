@@ -110,6 +110,7 @@ impl Scene {
             lease: Duration::ZERO,
             cursor: EntryId::ZERO,
             count: 1000,
+            handed_back_first: false,
             dead: self.topic.dead(),
             dead_entries_max: DEAD_ENTRIES_MAX,
         };

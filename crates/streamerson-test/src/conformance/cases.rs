@@ -26,7 +26,8 @@ macro_rules! conformance {
                 may_go_while_they_are_read, are_missed_by_every_question, can_be_dropped, each_get_everything,
                 wake_their_members, let_a_read_end_empty;
             members: share_without_overlap, own_what_they_read, leave_with_empty_hands, never_leave_with_something,
-                hand_back_at_once, hand_back_only_what_is_theirs, count_crashes_and_no_hand_backs;
+                hand_back_at_once, hand_back_to_who_has_little_room, take_over_at_the_end_of_a_long_list,
+                hand_back_only_what_is_theirs, count_crashes_and_no_hand_backs;
             lease: last_while_they_are_renewed, are_renewed_without_counting, report_what_was_lost, fence_who_lost,
                 fence_each_delivery_by_itself, fence_dead_letters_always, fence_what_is_settled, fence_strangers,
                 fence_a_missing_group;

@@ -129,6 +129,7 @@ pub async fn are_bounded_when_reclaimed(broker: SharedBroker) {
             lease: Duration::ZERO,
             cursor,
             count: 100,
+            handed_back_first: false,
             dead: scene.topic.dead(),
             dead_entries_max: 10,
         };

@@ -1,5 +1,7 @@
 //! Members of one group: what they share and how they leave.
 
+use std::time::Duration;
+
 use streamerson_core::{EntryId, SharedBroker, broker::Membership};
 
 use super::scene::{FOREVER, Scene, ids};
@@ -71,6 +73,36 @@ pub async fn hand_back_at_once(broker: SharedBroker) {
     leaver.finish(&held[..1]).await;
     assert!(leaver.leave().await);
     heir.finish(&held[1..]).await;
+}
+
+/// With a long list of what is all alive, of which a look with little room sees a part, what was handed back is found
+/// nonetheless: first, the oldest of it, and once.
+pub async fn hand_back_to_who_has_little_room(broker: SharedBroker) {
+    let scene = Scene::with_group(broker).await;
+    let (leaver, held) = scene.holder(300).await;
+    leaver.hand_back(&held[250..]).await;
+    let heir = scene.member();
+    let first = heir.reclaim_handed_back(FOREVER, 1, EntryId::ZERO).await;
+    assert_eq!(ids(&first.deliveries), held[250..251]);
+    let next = heir.reclaim_handed_back(FOREVER, 9, held[280]).await;
+    assert_eq!(ids(&next.deliveries), held[251..260], "wherever the cursor is");
+    let rest = heir.reclaim_handed_back(Duration::ZERO, 300, EntryId::ZERO).await;
+    let others = held[..250].iter().chain(&held[250..260]);
+    assert_eq!(
+        ids(&rest.deliveries),
+        held[260..].iter().chain(others).copied().collect::<Vec<_>>(),
+        "none of it twice"
+    );
+    assert!(rest.deliveries[..40].iter().all(|delivery| delivery.count == 1), "a hand-back is no crash");
+}
+
+/// A look with little room goes through a good part of a long list, not ten entries of it.
+pub async fn take_over_at_the_end_of_a_long_list(broker: SharedBroker) {
+    let scene = Scene::with_group(broker).await;
+    let (leaver, held) = scene.holder(500).await;
+    leaver.hand_back(&held[499..]).await;
+    let step = scene.member().reclaim_step(FOREVER, 1, EntryId::ZERO).await;
+    assert_eq!(ids(&step.deliveries), held[499..]);
 }
 
 /// What a member lost before, it cannot hand back.

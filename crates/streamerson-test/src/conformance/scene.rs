@@ -177,9 +177,27 @@ impl Member {
 
     /// One step of taking over.
     pub(super) async fn reclaim_step(&self, lease: Duration, count: usize, cursor: EntryId) -> Reclaimed {
-        let dead = self.scene.topic.dead();
-        let membership = self.membership.clone();
-        let from = ReclaimFrom { membership, lease, cursor, count, dead, dead_entries_max: DEAD_ENTRIES_MAX };
+        self.reclaim_by(ReclaimFrom { lease, count, cursor, ..self.reclaim_from() }).await
+    }
+
+    /// The same, with what was handed back at first.
+    pub(super) async fn reclaim_handed_back(&self, lease: Duration, count: usize, cursor: EntryId) -> Reclaimed {
+        self.reclaim_by(ReclaimFrom { lease, count, cursor, handed_back_first: true, ..self.reclaim_from() }).await
+    }
+
+    fn reclaim_from(&self) -> ReclaimFrom {
+        ReclaimFrom {
+            membership: self.membership.clone(),
+            lease: Duration::ZERO,
+            cursor: EntryId::ZERO,
+            count: 1,
+            handed_back_first: false,
+            dead: self.scene.topic.dead(),
+            dead_entries_max: DEAD_ENTRIES_MAX,
+        }
+    }
+
+    async fn reclaim_by(&self, from: ReclaimFrom) -> Reclaimed {
         self.scene.broker.reclaim(from).await.expect("reclaimed")
     }
 

@@ -146,6 +146,13 @@ impl Group {
         self.held.range(from..).map(move |(id, held)| (*id, now.saturating_sub(held.since)))
     }
 
+    /// What was handed back and nobody has taken yet, the oldest first.
+    pub(super) fn handed_back(&self, count: usize) -> Vec<EntryId> {
+        let any = self.members.get(&None).is_some_and(|nobody| nobody.holds > 0);
+        let held = self.held.iter().filter(|(_, held)| held.by.is_none());
+        held.map(|(id, _)| *id).take(if any { count } else { 0 }).collect()
+    }
+
     pub(super) fn pending_count(&self) -> u64 {
         self.held.len() as u64
     }

@@ -45,6 +45,13 @@ pub(super) struct Overdue {
     pub(super) cursor: EntryId,
 }
 
+impl Overdue {
+    fn add(&mut self, entries: &VecDeque<Entry>, id: EntryId) {
+        let list = if find(entries, id).is_some() { &mut self.held } else { &mut self.gone };
+        list.push(id);
+    }
+}
+
 impl Stream {
     pub(super) fn new(budget: &Arc<Budget>, floor: EntryId) -> Self {
         let (entries, groups) = (VecDeque::new(), BTreeMap::new());
@@ -181,14 +188,17 @@ impl Stream {
     pub(super) fn overdue(&self, from: &ReclaimFrom, now: Duration) -> Option<Overdue> {
         let group = self.groups.get(&from.membership.group)?;
         let mut overdue = Overdue::default();
+        let handed_back = if from.handed_back_first { group.handed_back(from.count) } else { Vec::new() };
+        for id in &handed_back {
+            overdue.add(&self.entries, *id);
+        }
         for (scanned, (id, idle)) in group.idle_from(from.cursor, now).enumerate() {
             if scanned == PENDING_SCANNED_MAX || overdue.held.len() + overdue.gone.len() == from.count {
                 overdue.cursor = id;
                 break;
             }
-            if idle >= from.lease {
-                let list = if find(&self.entries, id).is_some() { &mut overdue.held } else { &mut overdue.gone };
-                list.push(id);
+            if idle >= from.lease && !handed_back.contains(&id) {
+                overdue.add(&self.entries, id);
             }
         }
         Some(overdue)

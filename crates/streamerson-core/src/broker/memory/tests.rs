@@ -114,6 +114,7 @@ async fn a_lease_ends_on_the_paused_clock_to_the_millisecond() {
         lease: LEASE,
         cursor: EntryId::ZERO,
         count: 10,
+        handed_back_first: false,
         dead: StreamKey::raw("{t}:dead"),
         dead_entries_max: 10,
     };
@@ -150,6 +151,7 @@ async fn what_was_trimmed_while_it_was_pending_becomes_a_dead_letter() {
         lease: Duration::ZERO,
         cursor: EntryId::ZERO,
         count: 10,
+        handed_back_first: false,
         dead: dead.clone(),
         dead_entries_max: 10,
     };
