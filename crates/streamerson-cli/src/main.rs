@@ -42,6 +42,10 @@ use self::{
     failure::Failure,
 };
 
+/// A message is made by one thread and freed by another, for which the system's allocator takes locks.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
