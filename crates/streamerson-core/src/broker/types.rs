@@ -268,7 +268,8 @@ pub struct ReclaimFrom {
     pub cursor: EntryId,
     /// At most so many.
     pub count: usize,
-    /// Whether what was handed back comes first, wherever the cursor is. Without it all is in the order of the stream.
+    /// Whether what was handed back comes first, wherever the cursor is, unless members died of it before. Without it all is
+    /// in the order of the stream.
     pub handed_back_first: bool,
     /// Where deliveries go whose entry is gone.
     pub dead: StreamKey,

@@ -173,7 +173,7 @@ pub(super) async fn reclaim(take: &Take) {
         let Some((next, found)) = reclaim_some(take, *cursor, room).await else { return };
         *cursor = next;
         // Where something was found, more may follow. A list of what is all alive is looked through at leisure.
-        if found < room && (next == EntryId::ZERO || found == 0) {
+        if next == EntryId::ZERO || found == 0 {
             return;
         }
         fruitless += u32::from(shared.dispatch.is_full());

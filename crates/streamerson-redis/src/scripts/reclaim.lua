@@ -23,11 +23,14 @@ local function take(id)
   end
 end
 
--- The server keeps a list for each member, so this one is short however much the group holds.
+-- The server keeps a list for each member, so this one is short however much the group holds. What members died of has no
+-- precedence: it is given back, too, where there is no place for it, and would be all that is ever found.
 if ARGV[10] then
-  local handed_back = redis.pcall('XPENDING', KEYS[1], group, '-', '+', left, ARGV[10])
+  local handed_back = redis.pcall('XPENDING', KEYS[1], group, '-', '+', left + unseen, ARGV[10])
   if handed_back.err then return handed_back end
-  for _, pending in ipairs(handed_back) do take(pending[1]) end
+  for _, pending in ipairs(handed_back) do
+    if left > 0 and pending[4] == 0 then take(pending[1]) end
+  end
 end
 
 -- One call looks at ten times what it may take, so with little room it takes many calls to see anything of a long list.

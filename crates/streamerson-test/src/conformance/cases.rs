@@ -27,6 +27,7 @@ macro_rules! conformance {
                 wake_their_members, let_a_read_end_empty;
             members: share_without_overlap, own_what_they_read, leave_with_empty_hands, never_leave_with_something,
                 hand_back_at_once, hand_back_to_who_has_little_room, take_over_at_the_end_of_a_long_list,
+                hand_back_what_they_died_of_without_precedence,
                 hand_back_only_what_is_theirs, count_crashes_and_no_hand_backs;
             lease: last_while_they_are_renewed, are_renewed_without_counting, report_what_was_lost, fence_who_lost,
                 fence_each_delivery_by_itself, fence_dead_letters_always, fence_what_is_settled, fence_strangers,

@@ -96,6 +96,22 @@ pub async fn hand_back_to_who_has_little_room(broker: SharedBroker) {
     assert!(rest.deliveries[..40].iter().all(|delivery| delivery.count == 1), "a hand-back is no crash");
 }
 
+/// What members died of has no precedence when it is handed back: it is found in its place, behind what comes first.
+pub async fn hand_back_what_they_died_of_without_precedence(broker: SharedBroker) {
+    let scene = Scene::with_group(broker).await;
+    let (_crashed, held) = scene.holder(2).await;
+    let heir = scene.member();
+    assert_eq!(ids(&heir.reclaim_step(Duration::ZERO, 1, EntryId::ZERO).await.deliveries), held[..1]);
+    let (leaver, given_back) = scene.holder(1).await;
+    heir.hand_back(&held[..1]).await;
+    leaver.hand_back(&given_back).await;
+    let next = scene.member();
+    let step = next.reclaim_handed_back(FOREVER, 1, EntryId::ZERO).await;
+    assert_eq!((ids(&step.deliveries), step.deliveries[0].count), (given_back, 1));
+    let step = next.reclaim_handed_back(FOREVER, 1, EntryId::ZERO).await;
+    assert_eq!((ids(&step.deliveries), step.deliveries[0].count), (held[..1].to_vec(), 2));
+}
+
 /// A look with little room goes through a good part of a long list, not ten entries of it.
 pub async fn take_over_at_the_end_of_a_long_list(broker: SharedBroker) {
     let scene = Scene::with_group(broker).await;

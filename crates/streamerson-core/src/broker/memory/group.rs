@@ -146,10 +146,10 @@ impl Group {
         self.held.range(from..).map(move |(id, held)| (*id, now.saturating_sub(held.since)))
     }
 
-    /// What was handed back and nobody has taken yet, the oldest first.
+    /// What was handed back, nobody has taken yet and no member died of, the oldest first.
     pub(super) fn handed_back(&self, count: usize) -> Vec<EntryId> {
         let any = self.members.get(&None).is_some_and(|nobody| nobody.holds > 0);
-        let held = self.held.iter().filter(|(_, held)| held.by.is_none());
+        let held = self.held.iter().filter(|(_, held)| held.by.is_none() && held.count <= 1);
         held.map(|(id, _)| *id).take(if any { count } else { 0 }).collect()
     }
 
