@@ -19,26 +19,33 @@ pub(crate) struct Script {
 /// Settles deliveries that the member still owns.
 pub(crate) static SETTLE: Script = Script::new(concat!(
     include_str!("scripts/lib_bury.lua"),
+    include_str!("scripts/lib_pending.lua"),
     include_str!("scripts/lib_schedule.lua"),
     include_str!("scripts/settle.lua"),
 ));
 /// Renews the lease of deliveries that the member still owns.
 pub(crate) static RENEW: Script = Script::new(concat!(
     include_str!("scripts/lib_less.lua"),
+    include_str!("scripts/lib_pending.lua"),
     include_str!("scripts/lib_trimmed.lua"),
     include_str!("scripts/renew.lua"),
 ));
 /// Takes over deliveries that nobody renewed.
-pub(crate) static RECLAIM: Script =
-    Script::new(concat!(include_str!("scripts/lib_bury.lua"), include_str!("scripts/reclaim.lua")));
+pub(crate) static RECLAIM: Script = Script::new(concat!(
+    include_str!("scripts/lib_bury.lua"),
+    include_str!("scripts/lib_pending.lua"),
+    include_str!("scripts/reclaim.lua"),
+));
 /// Gives up deliveries that never started.
 pub(crate) static HAND_BACK: Script = Script::new(concat!(
     include_str!("scripts/lib_less.lua"),
+    include_str!("scripts/lib_pending.lua"),
     include_str!("scripts/lib_trimmed.lua"),
     include_str!("scripts/hand_back.lua"),
 ));
 /// Takes a member without pending deliveries off its group.
-pub(crate) static LEAVE: Script = Script::new(include_str!("scripts/leave.lua"));
+pub(crate) static LEAVE: Script =
+    Script::new(concat!(include_str!("scripts/lib_pending.lua"), include_str!("scripts/leave.lua")));
 /// Trims a stream behind its slowest group.
 pub(crate) static TRIM: Script =
     Script::new(concat!(include_str!("scripts/lib_less.lua"), include_str!("scripts/trim.lua")));

@@ -146,6 +146,32 @@ async fn a_gap_is_told() {
     assert_eq!((json_of(&finished).len(), finished.stderr.as_str()), (1, ""));
 }
 
+/// What is gone before it could be read, while all goes on: as of a reader that stood still for a moment.
+#[tokio::test]
+async fn a_hole_while_it_reads_is_told() {
+    let scene = Scene::new().await;
+    let tail = scene.start("tail orders --json");
+    // It reads from whenever it has begun to.
+    streamerson_test::eventually("an entry to be shown", async || {
+        scene.server.command(["XADD", "{default:orders}:in", "*", "m", "event - a", "p", "1"]).await;
+        (!tail.stdout().is_empty()).then_some(())
+    })
+    .await;
+    let gone = "redis.call('XADD', KEYS[1], '*', 'm', 'event - a') redis.call('XTRIM', KEYS[1], 'MAXLEN', 0) return 1";
+    scene.server.command(["EVAL", gone, "1", "{default:orders}:in"]).await;
+    scene.server.command(["XADD", "{default:orders}:in", "*", "m", "event - b", "p", "1"]).await;
+    let warning = tail.stderr_line("may be missing").await;
+    assert!(warning.starts_with("warning: entries of {default:orders}:in after "), "{warning}");
+    assert!(warning.contains("the stream now starts with"), "{warning}");
+    let finished = tail.terminate().await;
+    assert_eq!(
+        (finished.status.code(), finished.stderr.matches("warning").count()),
+        (Some(0), 1),
+        "{}",
+        finished.stderr
+    );
+}
+
 #[tokio::test]
 async fn signals_end_it_well() {
     let scene = Scene::new().await;

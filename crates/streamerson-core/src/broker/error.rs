@@ -51,13 +51,13 @@ pub enum BrokerError {
         /// The group.
         group: Name,
     },
-    /// Entries of a stream may be missing at this place: the cursor is behind what the stream still holds. Reading goes
-    /// on after it.
-    #[error("entries of {key} after {after} may be missing: the stream now starts with {first:?}")]
+    /// Entries of a stream may be missing, from after an id up to this place: they were gone before they were read. Reading
+    /// goes on.
+    #[error("entries of {key} after {after} may be missing: {}", now_starts(*first))]
     Gap {
         /// The stream.
         key: StreamKey,
-        /// The last entry that was read.
+        /// The last entry up to which none is missing.
         after: EntryId,
         /// The oldest entry that the stream still holds.
         first: Option<EntryId>,
@@ -113,4 +113,9 @@ impl BrokerError {
             _ => false,
         }
     }
+}
+
+/// What a stream starts with.
+fn now_starts(first: Option<EntryId>) -> String {
+    first.map_or_else(|| "the stream is empty now".to_owned(), |first| format!("the stream now starts with {first}"))
 }

@@ -1,5 +1,6 @@
 //! Subscribing: a stream of the entries of any number of streams, without a group.
 
+mod count;
 mod task;
 
 use std::{
@@ -14,7 +15,7 @@ use std::{
 use futures_core::Stream;
 use tokio::sync::{Notify, mpsc};
 
-use self::task::Task;
+use self::{count::Count, task::Task};
 use crate::{
     broker::{BrokerError, ReadWaker, SharedBroker},
     entry::{Entry, EntryId},
@@ -102,6 +103,8 @@ struct Position {
     taken: Option<EntryId>,
     /// Entries may have gone unread: look before the next read, and if that has something to bring, after it too.
     doubt: bool,
+    /// How many entries there were, for holes that nothing else shows.
+    count: Count,
     /// Which of all times that a stream was added this is, so that what was read for an earlier one is not taken for it.
     number: u64,
 }
@@ -158,7 +161,8 @@ impl SubscriptionControl {
             let mut positions = self.0.lock();
             positions.added += 1;
             let number = positions.added;
-            let position = Position { next: from, taken: None, doubt: true, number };
+            let count = Count::unknown(EntryId::ZERO);
+            let position = Position { next: from, taken: None, doubt: true, count, number };
             positions.by_key.insert(key, position);
         }
         self.0.wake();

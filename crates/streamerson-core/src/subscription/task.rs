@@ -2,16 +2,20 @@
 
 use std::sync::Arc;
 
+use futures_util::future::join_all;
 use tokio::sync::mpsc;
 use tracing::debug;
 
-use super::{ALL, BLOCK, Control, Cursor, Found, Position, READ_MAX, Received};
+use super::{ALL, BLOCK, Control, Cursor, Found, Position, READ_MAX, Received, count::Count};
 use crate::{
     broker::{BrokerError, Reader, SharedBroker, StreamInfo, StreamRead},
     entry::EntryId,
     produce,
     topic::StreamKey,
 };
+
+/// Streams whose entries are counted at the same time, at most.
+const COMPARED_MAX: usize = 16;
 
 pub(super) struct Task {
     pub(super) broker: SharedBroker,
@@ -50,7 +54,7 @@ impl Task {
             };
             match found {
                 Ok(found) => {
-                    if self.send(found).await.is_err() {
+                    if self.send(found).await.is_err() || self.compare().await.is_err() {
                         return;
                     }
                 }
@@ -102,7 +106,7 @@ impl Task {
 
     /// Makes one position a concrete id, and answers a gap that reading on would not show.
     fn look(&self, key: &StreamKey, looked_at: Position, info: Option<StreamInfo>) -> Option<Found> {
-        let (first, last) = info.map_or((None, EntryId::ZERO), |info| (info.first, info.last));
+        let (first, last) = info.as_ref().map_or((None, EntryId::ZERO), |info| (info.first, info.last));
         let (next, missing_after) = match looked_at.next {
             Cursor::Start => (EntryId::ZERO, None),
             Cursor::End => (last, None),
@@ -117,6 +121,9 @@ impl Task {
         // Nothing is missing in front of the oldest entry for who starts there, nor for who has had the last one.
         let doubt = next != EntryId::ZERO && next != last;
         (position.next, position.doubt) = (Cursor::After(next), doubt);
+        if looked_at.next != Cursor::After(next) || position.count.is_unknown() {
+            position.count = Count::at(next, info.as_ref());
+        }
         missing_after.map(|after| position.gap(key, after, first))
     }
 
@@ -125,34 +132,82 @@ impl Task {
     /// The oldest entry being at or before the cursor, seen after the read, is what proves that the read began where
     /// the cursor was: a look before it proves nothing, as the stream may be trimmed in between.
     async fn verify(&self, round: &Round, reads: Vec<StreamRead>) -> Result<Vec<Found>, BrokerError> {
-        let mut firsts = Vec::with_capacity(reads.len());
+        let mut looks = Vec::with_capacity(reads.len());
         for read in &reads {
             // A hole means that the read began with the oldest entry that is left, and so took all, or as many as it may.
             // What brings less can follow a hole only in a stream that is kept shorter than one read.
             let doubt = read.entries.len() >= READ_MAX
                 || round.positions.get(read.index).is_some_and(|position| position.doubt);
-            firsts.push(match round.cursors.get(read.index) {
-                Some((key, after)) if doubt && *after > EntryId::ZERO => {
-                    self.broker.stream_info(key).await?.and_then(|info| info.first)
-                }
-                _ => Some(EntryId::ZERO),
+            looks.push(match round.cursors.get(read.index) {
+                Some((key, after)) if doubt && *after > EntryId::ZERO => Some(self.broker.stream_info(key).await?),
+                _ => None,
             });
         }
         let mut found = Vec::with_capacity(reads.iter().map(|read| read.entries.len()).sum());
         let mut positions = self.control.lock();
-        for (read, first) in reads.into_iter().zip(firsts) {
+        for (read, look) in reads.into_iter().zip(looks) {
             let Some((key, after)) = round.cursors.get(read.index) else { continue };
             let number = round.positions[read.index].number;
             let Some(last) = read.entries.last().map(|entry| entry.id) else { continue };
             // A stream that was removed, or told to start elsewhere, during the read.
             let Some(position) = positions.by_key.get_mut(key).filter(|now| now.number == number) else { continue };
-            if first.is_none_or(|first| first > *after) {
-                found.push(position.gap(key, *after, first));
-            }
+            let missed = match look {
+                None => position.count.read(&read.entries),
+                Some(info) => {
+                    let first = info.as_ref().and_then(|info| info.first);
+                    let missed = if first.is_none_or(|first| first > *after) {
+                        found.push(position.gap(key, *after, first));
+                        position.count.lose(&read.entries);
+                        None
+                    } else {
+                        position.count.read(&read.entries)
+                    };
+                    // From here on it is known how many there were.
+                    missed.or(info.and_then(|info| position.count.compare(last, &info)))
+                }
+            };
             (position.next, position.doubt) = (Cursor::After(last), false);
-            found.extend(read.entries.into_iter().map(|entry| (number, Ok(Received { key: key.clone(), entry }))));
+            let mut entries = read.entries.into_iter().map(|entry| (number, Ok(Received { key: key.clone(), entry })));
+            if let Some(missed) = missed {
+                found.extend(entries.by_ref().take(missed.before));
+                found.push(position.gap(key, missed.after, missed.first));
+            }
+            found.extend(entries);
         }
         Ok(found)
+    }
+
+    /// Compares, now and then, how many entries were read with how many there were.
+    async fn compare(&self) -> Result<(), Over> {
+        let due: Vec<_> = {
+            let positions = self.control.lock();
+            let due = positions.by_key.iter().filter(|(_, position)| position.count.is_due());
+            due.map(|(key, position)| (key.clone(), position.number)).take(COMPARED_MAX).collect()
+        };
+        let infos = join_all(due.iter().map(|(key, _)| self.broker.stream_info(key))).await;
+        let mut found = Vec::new();
+        {
+            let mut positions = self.control.lock();
+            for ((key, number), info) in due.iter().zip(infos) {
+                let Some(position) = positions.by_key.get_mut(key).filter(|now| now.number == *number) else {
+                    continue;
+                };
+                let Cursor::After(next) = position.next else { continue };
+                match info {
+                    Ok(Some(info)) if info.last >= next => {
+                        let missed = position.count.compare(next, &info);
+                        found.extend(missed.map(|missed| position.gap(key, missed.after, missed.first)));
+                    }
+                    // It was made anew.
+                    Ok(_) => position.doubt = true,
+                    Err(error) => {
+                        position.count.put_off();
+                        debug!(%key, %error, "not known whether entries are missing");
+                    }
+                }
+            }
+        }
+        self.send(found).await
     }
 
     async fn send(&self, found: Vec<Found>) -> Result<(), Over> {

@@ -1,12 +1,12 @@
 //! A listener, its connections, and how they end.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::Router;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore, watch},
-    time::{Instant, timeout_at},
+    time::timeout,
 };
 use tracing::{debug, warn};
 
@@ -69,10 +69,14 @@ impl Connections {
     async fn let_in_the_last(&self, listener: TcpListener, router: &Router) {
         match last_call::take_no_more(&listener) {
             Ok(()) => {
-                let until = Instant::now() + HANDSHAKES;
-                while let Ok(accepted) = timeout_at(until, self.next(&listener)).await {
-                    self.serve(accepted, router).await;
-                }
+                let accepting = async {
+                    loop {
+                        let accepted = self.next(&listener).await;
+                        self.serve(accepted, router).await;
+                    }
+                };
+                // Around all of it: where the process has too many files open, there is always a failure to be had.
+                let _: Result<Infallible, _> = timeout(HANDSHAKES, accepting).await;
             }
             Err(error) => debug!(%error, "connections that are made while the port closes may be reset"),
         }

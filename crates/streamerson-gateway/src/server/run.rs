@@ -172,13 +172,16 @@ impl Server {
         tracing::info!(?drain, in_flight = watched.in_flight(), "draining");
         stage.send_replace(Stage::Draining);
         // It ends with what it has accepted by now. A panic in it has said so already.
-        _ = accepting.await;
+        _ = timeout_at(until, accepting).await;
         // Clients that are in the middle of their work send one more request, and learn from its response that the
         // connection ends. Closed at once, that request would meet a closed connection.
         if timeout(limits.idle_grace.min(drain), public_connections.all_ended()).await.is_err() {
             stage.send_replace(Stage::Closing);
             if timeout_at(until, public_connections.all_ended()).await.is_err() {
-                tracing::warn!(in_flight = watched.in_flight(), "the drain time is up; what is left is cut off");
+                let in_flight = watched.in_flight();
+                if in_flight > 0 {
+                    tracing::warn!(in_flight, "the drain time is up; what is left is cut off");
+                }
             }
         }
         stage.send_replace(Stage::Over);

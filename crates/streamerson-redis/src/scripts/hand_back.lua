@@ -3,7 +3,7 @@
 local group, member = ARGV[1], ARGV[2]
 for at = 5, #ARGV do
   local id = ARGV[at]
-  local pending = redis.pcall('XPENDING', KEYS[1], group, id, id, 1, member)
+  local pending = pending_on(member, KEYS[1], group, id, id, 1)
   if pending.err then return pending end
   -- One whose entry was trimmed nobody could handle; whoever takes over after its lease buries it.
   if #pending > 0 and not is_trimmed(KEYS[1], id) then

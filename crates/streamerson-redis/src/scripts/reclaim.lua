@@ -16,7 +16,7 @@ local function take(id)
   -- Without JUSTID, so that the delivery count rises. Redis 6.2 answers a nil entry for one that was deleted.
   local entry = redis.call('XCLAIM', KEYS[1], group, member, 0, id)[1]
   if entry then
-    local pending = redis.call('XPENDING', KEYS[1], group, id, id, 1, member)
+    local pending = pending_on(member, KEYS[1], group, id, id, 1)
     deliveries[#deliveries + 1] = { entry, pending[1][4] }
   else
     gone[#gone + 1] = id
@@ -26,7 +26,7 @@ end
 -- The server keeps a list for each member, so this one is short however much the group holds. What members died of has no
 -- precedence: it is given back, too, where there is no place for it, and would be all that is ever found.
 if ARGV[10] then
-  local handed_back = redis.pcall('XPENDING', KEYS[1], group, '-', '+', left + unseen, ARGV[10])
+  local handed_back = pending_on(ARGV[10], KEYS[1], group, '-', '+', left + unseen)
   if handed_back.err then return handed_back end
   for _, pending in ipairs(handed_back) do
     if left > 0 and pending[4] == 0 then take(pending[1]) end

@@ -5,7 +5,7 @@ local group, member = ARGV[1], ARGV[2]
 local lost = {}
 for at = 3, #ARGV do
   local id = ARGV[at]
-  local pending = redis.pcall('XPENDING', KEYS[1], group, id, id, 1, member)
+  local pending = pending_on(member, KEYS[1], group, id, id, 1)
   if pending.err then return pending end
   if #pending == 0 then
     lost[#lost + 1] = id

@@ -43,7 +43,7 @@ local at = 3
 while at <= #ARGV do
   local id, steps = ARGV[at], tonumber(ARGV[at + 1])
   at = at + 2
-  local pending = redis.pcall('XPENDING', KEYS[1], group, id, id, 1, member)
+  local pending = pending_on(member, KEYS[1], group, id, id, 1)
   if pending.err then return pending end
   local owned = #pending > 0
   local good = owned

@@ -33,7 +33,7 @@ macro_rules! behaviour {
                 are_taken_over_in_bulk;
             turns: come_one_by_one_for_each_key, are_kept_by_what_is_tried_again,
                 are_not_blocked_by_what_waits_for_another_attempt, come_back_from_the_schedule, may_be_for_ever_away, outlive_their_member,
-                come_one_by_one_after_two_crashes, come_alone_after_three_crashes, stay_alone_when_others_are_due, end_early_when_the_caller_goes;
+                come_one_by_one_after_two_crashes, do_not_wait_for_what_members_died_of, come_alone_after_three_crashes, stay_alone_when_others_are_due, end_early_when_the_caller_goes;
             shards: are_shared_fairly, move_when_a_member_goes, wait_for_what_is_at_work, are_inherited_in_order,
                 keep_order_whoever_comes_and_goes, keep_what_is_given_back, take_further_attempts_along,
                 share_their_permits, refuse_another_number, start_all_at_once;

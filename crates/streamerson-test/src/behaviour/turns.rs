@@ -289,3 +289,24 @@ pub async fn end_early_when_the_caller_goes(broker: SharedBroker) {
     scene.all_settled().await;
     assert!(entries(&scene.broker, &scene.topic.dead()).await.is_empty(), "taking back is no failure");
 }
+
+/// Suspects for which there is no place are given back again and again, and what nobody died of passes them by.
+pub async fn do_not_wait_for_what_members_died_of(broker: SharedBroker) {
+    let scene = Scene::new(broker);
+    scene.emit_many(60).await;
+    crash(&scene, 60, 2).await;
+    scene.emit(&["innocent"]).await;
+    let mut leaver = scene.member_with(|config| (config.lease, config.concurrency) = (LEASE, 1)).await;
+    let innocent = next(&mut leaver).await;
+    assert_eq!(payload(&innocent), "innocent");
+    let mut heir = scene.member_with(|config| (config.lease, config.concurrency) = (LEASE, 4)).await;
+    let suspect = next(&mut heir).await;
+    assert_eq!((payload(&suspect), suspect.delivery.count), ("0".into(), 3));
+    eventually("suspects to be given back", async || {
+        (scene.pending().await.iter().filter(|entry| &*entry.member == Membership::NOBODY).count() > 10).then_some(())
+    })
+    .await;
+    innocent.hand_back();
+    leaver.leave(Duration::from_secs(1)).await;
+    assert_eq!(payload(&next(&mut heir).await), "innocent");
+}
