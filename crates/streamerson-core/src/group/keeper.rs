@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::{Instant, Interval, MissedTickBehavior};
+use tokio::time::{Instant, Interval, MissedTickBehavior, sleep_until};
 use tracing::{debug, info, warn};
 
 use super::{member::Shared, taker::Take};
@@ -16,7 +16,7 @@ use crate::{
     wire::JS_ENTRIES_MAX,
 };
 
-/// How often abandoned deliveries are looked for and finished entries trimmed.
+/// How often abandoned deliveries are looked for and finished entries trimmed, at the least.
 const RECLAIM_EVERY: Duration = Duration::from_secs(1);
 /// How often events for everyone are trimmed that are too old.
 const OUT_TRIM_EVERY: Duration = Duration::from_secs(10);
@@ -128,7 +128,7 @@ impl Drop for Unheard<'_> {
 /// Takes over what others abandoned and trims what is finished, until the member is stopped.
 pub(super) async fn reclaim_and_trim(take: Take) {
     let shared = &take.shared;
-    let mut ticks = every(RECLAIM_EVERY);
+    let mut next = Instant::now();
     let mut trimmed_out = Instant::now();
     loop {
         tokio::select! {
@@ -136,7 +136,9 @@ pub(super) async fn reclaim_and_trim(take: Take) {
             // A call that is under way is not dropped: it may be about to bring deliveries.
             () = shared.stopped.cancelled() => return,
             // Before what comes more often than once a second.
-            _ = ticks.tick() => {
+            () = sleep_until(next) => {
+                // Members that were started together do not look together, nor in step with what kills them.
+                next = Instant::now() + RECLAIM_EVERY.mul_f64(0.5 + fastrand::f64() / 2.0);
                 reclaim(&take).await;
                 trim(shared).await;
                 if trimmed_out.elapsed() >= OUT_TRIM_EVERY {
