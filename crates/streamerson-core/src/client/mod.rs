@@ -14,13 +14,20 @@ mod schedule;
 mod topic_client;
 
 use std::{
+    convert::Infallible,
     fmt,
+    future::pending,
+    pin::pin,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use serde::{Serialize, de::DeserializeOwned};
-use tokio::{sync::Notify, task::JoinHandle, time::Instant};
+use tokio::{
+    sync::Notify,
+    task::JoinHandle,
+    time::{Instant, sleep_until},
+};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub use self::{
@@ -47,6 +54,8 @@ use crate::{
     wire::{self, Wire},
 };
 
+/// How long before its deadline it is found out for a request whether anybody is there at all.
+const LOOK_BEFORE_THE_END: Duration = Duration::from_millis(250);
 /// Where a timeout ends that is longer than the clock goes.
 const FOR_EVER: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
 
@@ -211,11 +220,14 @@ impl Client {
         let now = Instant::now();
         let sending = channel.metrics.call(now);
         let deadline = now.checked_add(timeout).unwrap_or(now + FOR_EVER);
-        let result =
-            match tokio::time::timeout_at(deadline, self.request_on(&channel, request, timeout, deadline)).await {
+        let result = {
+            let mut asking = pin!(self.request_on(&channel, request, timeout, deadline));
+            let before_the_end = deadline - LOOK_BEFORE_THE_END.min(timeout / 2);
+            match tokio::time::timeout_at(before_the_end, &mut asking).await {
                 Ok(result) => result,
-                Err(_) => Err(self.why_no_reply(&channel, timeout).await),
-            };
+                Err(_) => self.end_of_request(&channel, asking, timeout, deadline).await,
+            }
+        };
         sending.ends(Sent::of_call(&result));
         result
     }
@@ -338,19 +350,34 @@ impl Client {
         }
     }
 
-    /// At the deadline: was there nobody, or were they slow?
-    async fn why_no_reply(&self, channel: &InUse, timeout: Duration) -> CallError {
-        if channel.is_shared() {
-            return CallError::TimedOut(timeout);
-        }
-        let consumers = channel.has_consumers(&*self.shared.inboxes.broker);
-        match tokio::time::timeout(Duration::from_secs(1), consumers).await {
-            Ok(Ok(false)) => CallError::NoConsumers,
-            _ => {
-                channel.inbox.doubt();
-                CallError::TimedOut(timeout)
+    /// The last moments of a request, in which it is found out whether there is nobody or they are slow: after its deadline
+    /// nobody should wait for that.
+    async fn end_of_request(
+        &self,
+        channel: &InUse,
+        asking: impl Future<Output = Result<Reply, CallError>>,
+        timeout: Duration,
+        deadline: Instant,
+    ) -> Result<Reply, CallError> {
+        let mut why = CallError::TimedOut(timeout);
+        let look = async {
+            let nobody =
+                !channel.is_shared() && matches!(channel.has_consumers(&*self.shared.inboxes.broker).await, Ok(false));
+            if nobody {
+                why = CallError::NoConsumers;
             }
+            pending::<Infallible>().await
+        };
+        tokio::select! {
+            biased;
+            result = asking => return result,
+            never = look => match never {},
+            () = sleep_until(deadline) => {}
         }
+        if matches!(why, CallError::TimedOut(_)) && !channel.is_shared() {
+            channel.inbox.doubt();
+        }
+        Err(why)
     }
 
     /// Starts the tasks with the first request; later, tells the reader to look at its inboxes again.

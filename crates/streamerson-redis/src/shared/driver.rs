@@ -63,16 +63,21 @@ pub(super) async fn run(link: Driven, first: Option<Connection>) {
             end = lasts => end,
         };
         let cause: Arc<str> = match &end {
-            End::Lost(cause) => cause.as_str().into(),
+            End::Lost(cause) | End::Silent(cause) => cause.as_str().into(),
             End::Closed => "the broker handle was dropped".into(),
         };
-        link.lost(Phase::Connecting(cause.clone()));
+        // A server that says nothing will not answer a greeting either; of any other, the next attempt tells.
+        let is_down = matches!(end, End::Silent(_));
+        link.lost(if is_down { Phase::Down(cause.clone()) } else { Phase::Connecting(cause.clone()) });
         if let End::Closed = end {
             return;
         }
         let brief = since.elapsed() <= STABLE_AFTER;
         outage.brief = if brief { outage.brief.saturating_add(1) } else { 0 };
         outage.begin(&link, &cause);
+        if is_down {
+            link.health.send_replace(Health::Down { since: outage.since_machine() });
+        }
         if !brief {
             backoff.failures = 0;
         } else if !pause(&link, &mut backoff).await {
@@ -174,6 +179,8 @@ async fn pause(link: &Link, backoff: &mut Backoff) -> bool {
 /// Why a connection is over.
 enum End {
     Lost(String),
+    /// The connection is there, and the server says nothing.
+    Silent(String),
     /// The handle is gone and all replies are in.
     Closed,
 }
@@ -265,7 +272,7 @@ async fn watch_silence(link: &Link) -> End {
         sleep(link.silence_interval()).await;
         let silent_since = link.queue().silent_since();
         if silent_since.is_some_and(|since| since.elapsed() >= link.config.response_timeout) {
-            return End::Lost(format!("no answer within {:?}", link.config.response_timeout));
+            return End::Silent(format!("no answer within {:?}", link.config.response_timeout));
         }
     }
 }

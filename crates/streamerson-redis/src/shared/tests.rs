@@ -91,7 +91,13 @@ async fn a_silent_server_is_a_lost_one() {
     let error = echo(&shared, "anybody?").await.unwrap_err();
     assert!(matches!(&error, BrokerError::Interrupted { .. }), "{error}");
     assert!(error.to_string().contains("no answer within 300ms"), "{error}");
+    // From now on everybody knows, and nobody waits for the next attempt.
+    assert!(!shared.health().borrow().is_up());
+    let begun = std::time::Instant::now();
+    assert!(matches!(echo(&shared, "anybody?").await, Err(BrokerError::Unavailable { .. })));
+    assert!(begun.elapsed() < Duration::from_millis(250), "{:?}", begun.elapsed());
     server.resume();
+    until(&shared, |health| health.is_up()).await;
     echo(&shared, "again").await.unwrap();
 }
 

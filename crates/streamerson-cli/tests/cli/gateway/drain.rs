@@ -128,7 +128,9 @@ async fn no_request_fails_when_it_is_told_to_stop_with_http2_and_tls() {
 #[tokio::test]
 async fn who_comes_in_the_last_moment_is_answered_or_not_let_in() {
     let scene = Scene::new().await;
-    let gateway = Gateway::start(&scene.server, "load", ROUTE).await;
+    // Nobody waits on an idle connection here, and a busy machine may leave one without its request for a while.
+    let config = format!("[limits]\nidle_grace = \"20s\"\n{ROUTE}");
+    let gateway = Gateway::start(&scene.server, "load", &config).await;
     let worker = Worker::start(&scene.broker, "orders").await;
     let answered = Arc::new(AtomicUsize::new(0));
     let mut clients = tokio::task::JoinSet::new();

@@ -14,7 +14,10 @@ use super::{
 use crate::support::{Scene, json_of};
 
 /// With the timeout that routes have by default.
-const ROUTE: &str = r#"
+const CONFIG: &str = r#"
+[limits]
+idle_grace = "20s"
+
 [[route]]
 method = "POST"
 path = "/orders"
@@ -88,7 +91,7 @@ impl Fleet {
     async fn start(&mut self, part: Part) {
         let process = match part {
             Part::Gateway(index) => {
-                let gateway = Gateway::start(&self.scene.server, &format!("gateway-{index}"), ROUTE).await;
+                let gateway = Gateway::start(&self.scene.server, &format!("gateway-{index}"), CONFIG).await;
                 self.addresses.send_modify(|addresses| addresses[index] = gateway.address);
                 gateway.process
             }
