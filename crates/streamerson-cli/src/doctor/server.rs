@@ -233,12 +233,19 @@ async fn persistence(examiner: &Examiner<'_>, info: &ServerInfo, findings: &mut 
             "nothing is kept on disk: a restart loses all that waits",
             Some(advice),
         ),
-        _ => {
+        setting => {
             let since = info.number("rdb_changes_since_last_save").unwrap_or(0);
-            let what = format!(
-                "snapshots only: a crash loses what came after the last one, {} by now",
+            let loses = format!(
+                "a crash loses what came after the last one, {} by now",
                 human::counted(since, "change", "changes")
             );
+            let what = match setting {
+                Ok(Some(_)) => format!("snapshots only: {loses}"),
+                _ => format!(
+                    "no append-only file; this user may not ask whether there are snapshots: without, {}, and with them {loses}",
+                    "a restart loses all that waits"
+                ),
+            };
             findings.add("persistence", Level::Note, what, Some(advice))
         }
     }

@@ -57,7 +57,11 @@ pub(super) fn response(reply: Reply, id: &MessageId, terms: Terms<'_>) -> Respon
 
 fn response_headers(reply: &Headers, allow: &AllowList) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    for allowed in allow.named() {
+    // What a reply says of a connection is about another one, and so is what it names there.
+    let connection = reply.get("http.header.connection").unwrap_or_default();
+    let is_named =
+        |name: &HeaderName| connection.split(',').any(|named| named.trim().eq_ignore_ascii_case(name.as_str()));
+    for allowed in allow.named().filter(|allowed| !is_named(&allowed.http)) {
         if let Some(text) = reply.get(&allowed.message) {
             append(&mut headers, &allowed.http, text);
         }
@@ -65,7 +69,7 @@ fn response_headers(reply: &Headers, allow: &AllowList) -> HeaderMap {
     if allow.has_the_rest() {
         for (name, text) in reply.with_prefix(Headers::HTTP_HEADER_PREFIX) {
             match HeaderName::from_bytes(name.as_bytes()) {
-                Ok(name) if allow.takes_unnamed(&name) => append(&mut headers, &name, text),
+                Ok(name) if allow.takes_unnamed(&name) && !is_named(&name) => append(&mut headers, &name, text),
                 Ok(name) => tracing::trace!(%name, "a header of a reply does not pass this route"),
                 Err(_) => tracing::debug!(name, "a header of a reply has no valid name and was left out"),
             }
@@ -86,8 +90,11 @@ fn length(reply: &Headers) -> Option<u64> {
     reply.get("http.header.content-length")?.parse().ok()
 }
 
+/// The type that the reply says it has. One that is none does not make it JSON.
 fn media_type(reply: &Reply) -> Option<HeaderValue> {
-    reply.headers.get(Headers::CONTENT_TYPE).and_then(|value| header_value(Headers::CONTENT_TYPE, value))
+    let said = reply.headers.get(Headers::CONTENT_TYPE)?;
+    let valid = header_value(Headers::CONTENT_TYPE, said);
+    Some(valid.unwrap_or(HeaderValue::from_static("application/octet-stream")))
 }
 
 /// The consumer's status. One that left it open means that all went well, unless it says that it did not.

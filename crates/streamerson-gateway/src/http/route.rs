@@ -308,18 +308,23 @@ impl Settings {
         let announced = body::announced_len(&parts.headers, &body);
         let headers = forward::message_headers(&mut parts, &self.forward_headers, !self.whole).await?;
         let media_type = headers.get(Headers::CONTENT_TYPE);
-        if !self.takes(&body, media_type) {
-            return Err(Refusal::MediaType);
-        }
-        let bytes = body::read(body, announced, self.body_bytes_max, self.timeout).await?;
+        let bytes = if self.takes(media_type) {
+            body::read(body, announced, self.body_bytes_max, self.timeout).await?
+        } else {
+            // Of a body that is none a type says nothing.
+            body::read(body, announced, 0, self.timeout).await.map_err(|refusal| match refusal {
+                Refusal::BodyTooLarge => Refusal::MediaType,
+                other => other,
+            })?
+        };
         check(Payload { method: &parts.method, media_type, bytes: &bytes })?;
         Ok(Accepted { shard, headers, payload: bytes })
     }
 
-    fn takes(&self, body: &Body, media_type: Option<&str>) -> bool {
+    fn takes(&self, media_type: Option<&str>) -> bool {
         let Some(types) = &self.content_types else { return true };
         let is_listed = |sent: &str| types.iter().any(|listed| listed.eq_ignore_ascii_case(essence(sent)));
-        body.is_end_stream() || media_type.is_some_and(is_listed)
+        media_type.is_some_and(is_listed)
     }
 }
 

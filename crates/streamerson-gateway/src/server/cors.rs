@@ -17,8 +17,11 @@ use crate::http::{Outcome, THE_REST};
 /// How long a browser may remember what a preflight told it, in seconds. Browsers cut it down to what they like.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("600");
 
-/// What lets a page read a response.
-const OF_THE_SERVICE: [HeaderName; 3] = [
+/// What lets a page read a response, or send a request.
+const OF_THE_SERVICE: [HeaderName; 6] = [
+    header::ACCESS_CONTROL_ALLOW_HEADERS,
+    header::ACCESS_CONTROL_ALLOW_METHODS,
+    header::ACCESS_CONTROL_MAX_AGE,
     header::ACCESS_CONTROL_ALLOW_ORIGIN,
     header::ACCESS_CONTROL_ALLOW_CREDENTIALS,
     header::ACCESS_CONTROL_EXPOSE_HEADERS,
@@ -74,14 +77,17 @@ impl Cors {
         self.origins.contains(origin).then(|| origin.clone())
     }
 
+    /// A service in mode "http" may have views of its own on this. One of them decides, and that is `[cors]`.
+    pub(super) fn overrule(response: &mut HeaderMap) {
+        for name in OF_THE_SERVICE {
+            response.remove(name);
+        }
+    }
+
     /// Adds to a response what lets the page read it.
     pub(super) fn stamp(&self, response: &mut HeaderMap, origin: Option<HeaderValue>) {
         // For every origin, or a cache would hand one origin's response to another.
         response.append(header::VARY, HeaderValue::from_static("Origin"));
-        // A service in mode "http" may have views of its own on this. One of them decides, and `[cors]` is asked first.
-        for name in OF_THE_SERVICE {
-            response.remove(name);
-        }
         if let Some(origin) = origin {
             response.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
             if let Some(exposed) = &self.exposed {

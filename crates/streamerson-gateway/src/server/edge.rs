@@ -44,7 +44,13 @@ pub(super) async fn guard(State(edge): State<Arc<Edge>>, request: Request, next:
     let asked = Asked::of(&request);
     let mut response = match (edge.answer(&request), edge.room.try_acquire()) {
         (Some(response), _) => edge.unrouted.count(async { response }).await,
-        (None, Ok(_room)) => next.run(request).await,
+        (None, Ok(_room)) => {
+            let mut response = next.run(request).await;
+            if edge.cors.is_some() {
+                Cors::overrule(response.headers_mut());
+            }
+            response
+        }
         (None, Err(_)) => edge.unrouted.count(async { overloaded() }).await,
     };
     name(&mut response, named);

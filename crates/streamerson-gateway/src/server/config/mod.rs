@@ -204,10 +204,11 @@ fn read<B: Clone + PartialEq + FromStr<Err: Display>>(
         }
         None => top.required(mistakes, "listen", "\"0.0.0.0:8080\"", sections::listen_addr).map(|listen| listen.value),
     };
+    let names_broker = top.has("broker");
     let broker = upstream::broker(&mut top, mistakes);
     let drain = top.get(mistakes, "drain", |value| duration(text(value)?));
     let tls = top.table(mistakes, "tls").map(|table| tls::read(table, mistakes));
-    let admin = top.table(mistakes, "admin").and_then(|table| sections::admin(table, mistakes));
+    let admin = top.table(mistakes, "admin").and_then(|table| sections::admin(table, listen.as_ref(), mistakes));
     let cors_origins = top.table(mistakes, "cors").map(|table| sections::cors(table, mistakes));
     let limits = top.table(mistakes, "limits").map(|table| sections::limits(table, mistakes));
     let topics = top.table(mistakes, "topic").map(|table| upstream::topics(table, mistakes));
@@ -217,7 +218,10 @@ fn read<B: Clone + PartialEq + FromStr<Err: Display>>(
 
     let mut routes: Vec<_> = routes.into_iter().filter_map(|table| route::read(table, mistakes)).collect();
     route::check_paths(&mut routes, mistakes);
-    let usual = UsualBroker { address: overrides.broker.or(broker), fallback: overrides.broker_fallback };
+    let usual = overrides.broker.or(broker);
+    // One that makes no sense is a mistake of its own.
+    let is_wrong = names_broker && usual.is_none();
+    let usual = UsualBroker { address: usual, is_wrong, fallback: overrides.broker_fallback };
     let (brokers, upstreams) = upstream::assign(&mut routes, &topics.unwrap_or_default(), usual, mistakes);
     Some(Config {
         listen: listen?,

@@ -11,8 +11,17 @@ use super::{
 };
 
 /// `[admin]`.
-pub(super) fn admin(mut table: Table<'_>, mistakes: &mut Mistakes<'_>) -> Option<ListenAddr> {
-    let listen = table.required(mistakes, "listen", "\"127.0.0.1:9090\"", listen_addr);
+pub(super) fn admin(
+    mut table: Table<'_>,
+    public: Option<&ListenAddr>,
+    mistakes: &mut Mistakes<'_>,
+) -> Option<ListenAddr> {
+    let listen = table.required(mistakes, "listen", "\"127.0.0.1:9090\"", |value| match listen_addr(value)? {
+        both if Some(&both) == public && !both.as_str().ends_with(":0") => {
+            Err("everybody is to be heard there already; operators need another port".to_owned())
+        }
+        own => Ok(own),
+    });
     table.finish(mistakes);
     listen.map(|listen| listen.value)
 }

@@ -219,6 +219,10 @@ fn mistakes_name_line_key_and_what_to_do() {
         (complaints("listen = \"127.0.0.1:1\""), "g.toml:3: this is not TOML: duplicate key"),
         (complaints("admin = 1"), "g.toml:3: admin: it must be a table: [admin]"),
         (complaints("[admin]"), "g.toml:3: admin.listen: it is missing; write listen = \"127.0.0.1:9090\""),
+        (
+            parse("listen = \"a:1\"\nbroker = \"redis://a\"\n[admin]\nlisten = \"a:1\"").unwrap_err().to_string(),
+            "g.toml:4: admin.listen: everybody is to be heard there already",
+        ),
         (complaints("[admin]\nlisten = \"9090\""), "g.toml:4: admin.listen: \"9090\" is not an address"),
         (complaints("[admin]\nlisten = \"a:1\"\nport = 1"), "g.toml:5: admin.port: there is no such key"),
         (complaints("[cors]"), "g.toml:3: cors.origins: it is missing"),
@@ -341,6 +345,12 @@ fn all_mistakes_are_told_at_once_in_the_order_of_their_lines() {
         lines,
         ["limits.none", "topic.a.wire", "route.method", "route.path", "route.topic", "route.event", "route.timeout"]
     );
+}
+
+#[test]
+fn a_broker_that_cannot_be_is_told_once() {
+    let error = parse(&format!("listen = \"a:1\"\nbroker = \"ftp://x\"\n{ROUTE}")).unwrap_err().to_string();
+    assert!(error.contains("g.toml:2: broker: ") && error.lines().count() == 1, "{error}");
 }
 
 #[test]

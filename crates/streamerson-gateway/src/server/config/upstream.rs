@@ -38,6 +38,8 @@ pub(super) struct TopicConfig<B> {
 /// The broker of topics that name none.
 pub(super) struct UsualBroker<B> {
     pub(super) address: Option<B>,
+    /// Whether there is an address that cannot be used.
+    pub(super) is_wrong: bool,
     /// What is read only if there is no address and a topic needs one.
     pub(super) fallback: Option<String>,
 }
@@ -141,7 +143,7 @@ pub(super) fn assign<B: Clone + PartialEq + FromStr<Err: Display>>(
 impl<B: Clone + FromStr<Err: Display>> UsualBroker<B> {
     /// The address, for a route whose topic names none.
     fn resolve(&mut self, route: &PlacedRoute, mistakes: &mut Mistakes<'_>) -> Option<B> {
-        if self.address.is_some() {
+        if self.address.is_some() || self.is_wrong {
             return self.address.clone();
         }
         let topic = &route.config.topic;
