@@ -8,9 +8,10 @@ use std::{
 };
 
 use clap::Args;
+use serde::Serialize;
 use streamerson::core::{BrokerError, Metrics, SharedBroker};
 use streamerson::gateway::server::{
-    Certificate, Config, InvalidCertificate, InvalidConfig, ListenAddr, Overrides, Server, StartError,
+    Certificate, Config, InvalidCertificate, InvalidConfig, ListenAddr, Mistake, Overrides, Server, StartError,
 };
 use streamerson::redis::{RedisBroker, RedisConfig, RedisUrl};
 use tracing::{error, info, warn};
@@ -19,6 +20,7 @@ use crate::{
     args::Common,
     broker,
     failure::Failure,
+    output::{Format, Output},
     stop::{HangUps, Stop},
 };
 
@@ -75,12 +77,10 @@ docs/gateway.md describes every key."#;
 
 impl Gateway {
     pub(crate) async fn run(self, common: &Common) -> Result<(), Failure> {
-        let config = self.read(common)?;
         if self.check {
-            config.check_files().await.map_err(|error| unusable(&error))?;
-            writeln!(io::stdout(), "{}", self.summary(&config))?;
-            return Ok(());
+            return self.report(common).await;
         }
+        let config = self.read(common)?.map_err(|error| self.invalid(&error))?;
         let stop = Stop::listen()?;
         let hang_ups = HangUps::listen()?;
         let server = Server::bind(config, connect).await.map_err(|error| match error {
@@ -106,7 +106,16 @@ impl Gateway {
         }
     }
 
-    fn read(&self, common: &Common) -> Result<Config<RedisUrl>, Failure> {
+    fn invalid(&self, error: &InvalidConfig) -> Failure {
+        let mistakes = counted(error.mistakes().len(), "mistake");
+        let message = format!("{} has {mistakes}:\n{error}", self.config.display());
+        match error.names_memory() {
+            true => Failure::misused(message).hint("`streamerson demo` has gateway, workers and broker in one process"),
+            false => Failure::failed(message),
+        }
+    }
+
+    fn read(&self, common: &Common) -> Result<Result<Config<RedisUrl>, InvalidConfig>, Failure> {
         let file = self.config.display().to_string();
         let text = fs::read_to_string(&self.config)
             .map_err(|error| Failure::failed(format!("cannot read the configuration {file}")).because(error))?;
@@ -114,7 +123,39 @@ impl Gateway {
         overrides.listen = self.listen.clone();
         overrides.broker = common.broker.as_deref().map(broker::parse).transpose()?;
         overrides.broker_fallback = env::var(broker::VARIABLE).ok().filter(|url| !url.is_empty());
-        Config::parse(&file, &text, overrides).map_err(|error| invalid(&file, &error))
+        Ok(Config::parse(&file, &text, overrides))
+    }
+
+    /// Says whether the file is right: for people, unless somebody wants it otherwise.
+    async fn report(&self, common: &Common) -> Result<(), Failure> {
+        let config = self.read(common)?;
+        if common.format() != Some(Format::Json) {
+            let config = config.map_err(|error| self.invalid(&error))?;
+            config.check_files().await.map_err(|error| unusable(&error))?;
+            writeln!(io::stdout(), "{}", self.summary(&config))?;
+            return Ok(());
+        }
+        // Made only here, since it keeps the standard output to itself.
+        let mut output = Output::new(common);
+        let invalid = match config {
+            Ok(config) => {
+                config.check_files().await.map_err(|error| unusable(&error))?;
+                output.json(&Right {
+                    file: self.config.display().to_string(),
+                    listen: config.listen().as_str(),
+                    tls: config.is_tls(),
+                    routes: config.routes(),
+                    brokers: config.brokers().iter().map(RedisUrl::to_string).collect(),
+                })?;
+                return output.flush();
+            }
+            Err(invalid) => invalid,
+        };
+        for Mistake { file, line, key, what, .. } in invalid.mistakes() {
+            output.json(&Wrong { file, line: *line, key, what })?;
+        }
+        output.flush()?;
+        Err(if invalid.names_memory() { self.invalid(&invalid) } else { Failure::Told })
     }
 
     fn summary(&self, config: &Config<RedisUrl>) -> String {
@@ -124,6 +165,25 @@ impl Gateway {
         let tls = if config.is_tls() { " with TLS" } else { "" };
         format!("{} is right: {routes} on {}{tls}, over {brokers}", self.config.display(), config.listen())
     }
+}
+
+/// A file that is right, as JSON.
+#[derive(Serialize)]
+struct Right<'a> {
+    file: String,
+    listen: &'a str,
+    tls: bool,
+    routes: usize,
+    brokers: Vec<String>,
+}
+
+/// A mistake, as JSON.
+#[derive(Serialize)]
+struct Wrong<'a> {
+    file: &'a str,
+    line: usize,
+    key: &'a str,
+    what: &'a str,
 }
 
 /// Reads the certificate again whenever the process is told to.
@@ -158,14 +218,6 @@ async fn connect(url: &RedisUrl, metrics: &Metrics) -> Result<SharedBroker, Fail
 /// It names the place in the configuration itself.
 fn unusable(error: &InvalidCertificate) -> Failure {
     Failure::failed(error.to_string())
-}
-
-fn invalid(file: &str, error: &InvalidConfig) -> Failure {
-    let message = format!("{file} has {}:\n{error}", counted(error.mistakes(), "mistake"));
-    match error.names_memory() {
-        true => Failure::misused(message).hint("`streamerson demo` has gateway, workers and broker in one process"),
-        false => Failure::failed(message),
-    }
 }
 
 fn counted(number: usize, what: &str) -> String {

@@ -2,10 +2,7 @@
 
 use std::{fmt, marker::PhantomData, sync::Arc, time::Duration};
 
-use axum::{
-    body::{Body, HttpBody},
-    extract::Request,
-};
+use axum::extract::Request;
 use bytes::Bytes;
 use streamerson_core::{EventType, Headers, MessageId, Topic, client::Client, shards::Shards};
 use tokio::time::Instant;

@@ -22,7 +22,7 @@ mod tls;
 
 pub use self::{
     beside::serve_metrics,
-    config::{Config, InvalidConfig, ListenAddr, Overrides},
+    config::{Config, InvalidConfig, ListenAddr, Mistake, Overrides},
     run::{Server, StartError},
     tls::{Certificate, InvalidCertificate},
 };

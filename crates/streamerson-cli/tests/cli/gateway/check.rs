@@ -3,7 +3,7 @@
 use streamerson_test::{Process, RedisServer};
 
 use super::scene::write;
-use crate::support::{assert_fails, command, run, stdout_of};
+use crate::support::{assert_fails, command, json_of, run, stdout_of};
 
 const GOOD: &str = "listen = \"127.0.0.1:0\"\nbroker = \"redis://127.0.0.1:1\"\n";
 const ROUTE: &str = "[[route]]\nmethod = \"GET\"\npath = \"/\"\ntopic = \"orders\"\nevent = \"order.get\"\n";
@@ -14,6 +14,24 @@ async fn the_documented_file_is_right() {
     let checked = run(&format!("gateway --check --config {file}")).await;
     let line = stdout_of(&checked);
     assert!(line.contains("6 routes on 0.0.0.0:8080") && line.lines().count() == 1, "{line}");
+}
+
+#[tokio::test]
+async fn programs_are_told_in_json() {
+    let server = RedisServer::spawn().await;
+    let path = write(&server, "good", &format!("{GOOD}{ROUTE}"));
+    let checked = run(&format!("gateway --check --json --config {}", path.display())).await;
+    let file = path.display().to_string();
+    let right = serde_json::json!({
+        "file": file, "listen": "127.0.0.1:0", "tls": false, "routes": 1, "brokers": ["redis://127.0.0.1:1/0"],
+    });
+    assert_eq!(json_of(&checked), [right]);
+    let path = write(&server, "wrong", &format!("{GOOD}lissten = 1\n"));
+    let checked = run(&format!("gateway --check --json --config {}", path.display())).await;
+    assert_eq!((checked.status.code(), checked.stderr.as_str()), (Some(1), ""));
+    let line: serde_json::Value = serde_json::from_str(&checked.stdout).expect("one line of JSON");
+    assert_eq!((&line["line"], &line["key"]), (&serde_json::json!(3), &serde_json::json!("lissten")));
+    assert_eq!(line["what"], "there is no such key; did you mean listen?");
 }
 
 #[tokio::test]

@@ -13,19 +13,23 @@ pub struct InvalidConfig {
 
 /// One thing that is wrong.
 #[derive(Debug)]
-struct Mistake {
-    file: String,
-    line: usize,
+#[non_exhaustive]
+pub struct Mistake {
+    /// The file, as it was named.
+    pub file: String,
+    /// The line, from 1 on.
+    pub line: usize,
     /// Tables and key, joined by dots; empty where there is none to name.
-    key: String,
-    what: String,
+    pub key: String,
+    /// What is wrong, and what to do.
+    pub what: String,
 }
 
 impl InvalidConfig {
-    /// How many mistakes there are; at least one.
+    /// The mistakes; at least one.
     #[must_use]
-    pub fn mistakes(&self) -> usize {
-        self.mistakes.len()
+    pub fn mistakes(&self) -> &[Mistake] {
+        &self.mistakes
     }
 
     /// Whether one of them is a broker that lives in one process, where no consumer could meet the gateway.

@@ -19,12 +19,15 @@ use std::{fmt::Display, str::FromStr, time::Duration};
 use axum::http::HeaderValue;
 use toml::de::DeTable;
 
-pub use self::{mistake::InvalidConfig, value::ListenAddr};
 use self::{
     mistake::Mistakes,
     table::{Table, text},
     upstream::UsualBroker,
     value::duration,
+};
+pub use self::{
+    mistake::{InvalidConfig, Mistake},
+    value::ListenAddr,
 };
 pub(crate) use self::{
     route::{Mode, RouteConfig},
