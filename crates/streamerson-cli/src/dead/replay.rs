@@ -13,6 +13,7 @@ use streamerson::core::{
     BrokerError, EntryId,
     dead_letter::{Checked, DeadLetters, Filter, Replayed, Selection},
 };
+use tokio_util::sync::CancellationToken;
 
 use super::which::Which;
 use crate::{
@@ -26,7 +27,7 @@ use crate::{
 };
 
 /// How long a replay that is under way may take when told to stop; what is not known by then may have been done.
-const LAST_MAX: Duration = Duration::from_secs(1);
+const LAST_MAX: Duration = Duration::from_secs(5);
 
 /// Send dead letters to their topic once more, the oldest first.
 ///
@@ -133,17 +134,18 @@ impl Replay {
             }
             _ => None,
         };
+        let no_more = CancellationToken::new();
         let is_named = matches!(selection, Selection::Ids(_));
         let items = match dry_run {
             true => dry(&letters, selection),
-            false => letters.replay_all(selection, Some(rate)),
+            false => letters.replay_until(selection, Some(rate), no_more.clone()),
         };
         let done = if dry_run { Done::Replayable(0) } else { Done::Replayed(0) };
         let named = args::named(&topic);
         let summary = Summary { topic: topic.to_string(), done, gone: 0, failed: 0, stopped: false };
         let progress = Progress::new(&output, total);
         let mut report = Report { output, named, progress, summary, dry_run, is_named, is_mute: false };
-        let outcome = follow(items, &mut report, &stop).await;
+        let outcome = follow(items, &mut report, &stop, &no_more).await;
         report.end(outcome.map_err(failed))
     }
 }
@@ -159,6 +161,7 @@ async fn follow(
     mut items: BoxStream<'_, Result<Replayed, BrokerError>>,
     report: &mut Report,
     stop: &Stop,
+    no_more: &CancellationToken,
 ) -> Result<(), BrokerError> {
     let begun = Instant::now();
     loop {
@@ -167,12 +170,12 @@ async fn follow(
             item = items.try_next() => item?,
             () = stop.requested() => {
                 report.summary.stopped = true;
+                no_more.cancel();
                 // The one that is under way is not left in doubt.
                 match tokio::time::timeout(LAST_MAX, items.try_next()).await {
                     Ok(Ok(Some(item))) => report.add(item, begun),
                     Ok(Err(error)) => return Err(error),
-                    Ok(Ok(None)) => report.summary.stopped = false,
-                    Err(_) => {}
+                    Ok(Ok(None)) | Err(_) => {}
                 }
                 return Ok(());
             }

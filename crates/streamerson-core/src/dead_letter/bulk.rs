@@ -7,11 +7,12 @@ use futures_util::{
     stream::{self, BoxStream},
 };
 use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
 
 use super::store::{Dead, DeadLetters, Filter, ReplayError};
 use crate::{
     broker::{BrokerError, Range, check_movable},
-    entry::EntryId,
+    entry::{EntryId, Fields},
     name::Name,
 };
 
@@ -127,7 +128,17 @@ impl DeadLetters {
         selection: Selection,
         per_second: Option<NonZeroU32>,
     ) -> BoxStream<'_, Result<Replayed, BrokerError>> {
-        self.replaying(selection, Some(Pace::new(per_second)))
+        self.replay_until(selection, per_second, CancellationToken::new())
+    }
+
+    /// The same, and ends early once `stop` is cancelled: what is under way is done and answered, and no other begun.
+    pub fn replay_until(
+        &self,
+        selection: Selection,
+        per_second: Option<NonZeroU32>,
+        stop: CancellationToken,
+    ) -> BoxStream<'_, Result<Replayed, BrokerError>> {
+        self.replaying(selection, Some(Pace { stop, ..Pace::new(per_second) }))
     }
 
     /// What [`DeadLetters::replay_all`] would do, as far as that can be told without doing it.
@@ -170,8 +181,9 @@ impl DeadLetters {
             let outcome = match dead {
                 None => Ok(None),
                 Some(dead) => match self.replay_next(&dead, &mut replaying).await {
-                    Err(ReplayError::Broker(error)) if is_of_the_broker(&error) => return Err(error),
-                    outcome => outcome,
+                    Some(Err(ReplayError::Broker(error))) if is_of_the_broker(&error) => return Err(error),
+                    Some(outcome) => outcome,
+                    None => return Ok(None),
                 },
             };
             Ok(Some((Replayed { id, outcome }, replaying)))
@@ -179,19 +191,26 @@ impl DeadLetters {
         .boxed()
     }
 
+    /// What came of one; `None` when it was not begun any more.
     async fn replay_next(
         &self,
         dead: &Dead,
         Replaying { groups, pace, .. }: &mut Replaying<'_>,
-    ) -> Result<Option<EntryId>, ReplayError> {
+    ) -> Option<Result<Option<EntryId>, ReplayError>> {
+        let fields = match self.checked_fields(dead, groups).await {
+            Ok(fields) => fields,
+            Err(error) => return Some(Err(error)),
+        };
+        let Some(pace) = pace else {
+            return Some(check_movable(&fields).map(|()| Some(dead.id)).map_err(ReplayError::from));
+        };
+        if pace.wait().await { Some(self.replay_with(dead, fields).await) } else { None }
+    }
+
+    async fn checked_fields(&self, dead: &Dead, groups: &mut Groups) -> Result<Fields, ReplayError> {
         let fields = self.fields_of_replay(dead)?;
         self.check_group(dead, groups.of(self).await?)?;
-        let Some(pace) = pace else {
-            check_movable(&fields)?;
-            return Ok(Some(dead.id));
-        };
-        pace.wait().await;
-        self.replay_with(dead, fields).await
+        Ok(fields)
     }
 
     async fn next_page(&self, place: Place, order: Order) -> Result<Option<(Vec<Dead>, Place)>, BrokerError> {
@@ -262,28 +281,43 @@ enum Place {
 struct Pace {
     period: Duration,
     due: Instant,
+    stop: CancellationToken,
 }
 
 impl Pace {
     fn new(per_second: Option<NonZeroU32>) -> Self {
         let period = per_second.map_or(Duration::ZERO, |rate| Duration::from_secs(1) / rate.get());
-        Self { period, due: Instant::now() }
+        Self { period, due: Instant::now(), stop: CancellationToken::new() }
     }
 
-    async fn wait(&mut self) {
+    /// Waits for the next one's time; whether there is to be a next one.
+    async fn wait(&mut self) -> bool {
         if self.period.is_zero() {
-            return;
+            return !self.stop.is_cancelled();
         }
         let now = Instant::now();
         self.due = self.due.max(now.checked_sub(CATCH_UP_MAX).unwrap_or(now));
-        sleep_until(self.due).await;
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => return false,
+            () = sleep_until(self.due) => {}
+        }
         self.due += self.period;
+        true
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pause_ends_when_there_is_to_be_no_other() {
+        let mut pace = Pace::new(NonZeroU32::new(1));
+        assert!(pace.wait().await);
+        pace.stop.cancel();
+        assert!(!pace.wait().await && !Pace { stop: pace.stop, ..Pace::new(None) }.wait().await);
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_rate_is_held_to_and_not_made_up_for() {
