@@ -157,6 +157,7 @@ async fn redis_killed_and_started_again() {
     client.close().await;
     let account = Account::balance(&sent, &fleet.end().await);
     account.print("redis killed", kills);
+    assert_eq!(account.failed, 0, "what Redis has confirmed is in its log");
     assert!(kills > 0);
     eprintln!("redis killed: goes on at full speed after {recovered:.1?}");
 }

@@ -12,7 +12,7 @@ use std::{
 use faults::{Job, now_micros};
 use futures_util::{SinkExt, future::join_all};
 use streamerson::{
-    CallError, Client, Message,
+    BrokerError, CallError, Client, Message,
     core::{EventType, client::Request},
 };
 
@@ -103,13 +103,37 @@ async fn send_one(client: &Client, job: &Job, is_request: bool, sent: &mut Sent)
     let (id, begun) = (message.id.to_string(), Instant::now());
     sent.jobs.insert(id.clone(), job.clone());
     if is_request {
-        let request = Request::new(EventType::for_user("work").unwrap(), message.payload).with_id(message.id);
-        let result = client.request(&topic(), request).await.map(|reply| {
+        let ask = || {
+            let request = Request::new(EventType::for_user("work").unwrap(), message.payload.clone());
+            let (client, request) = (client.clone(), request.with_id(message.id.clone()));
+            async move { client.request(&topic(), request).await }
+        };
+        let result = once_it_is_there(ask).await.map(|reply| {
             assert_eq!(reply.payload, job.number.to_string(), "its own answer");
         });
         sent.requests.insert(id, Answer { result, took: begun.elapsed(), at_micros: now_micros() });
     } else {
-        let confirmed = client.emit(&topic(), message).await.map(|_| ());
+        let tell = || {
+            let (client, message) = (client.clone(), message.clone());
+            async move { client.emit(&topic(), message).await }
+        };
+        let confirmed = once_it_is_there(tell).await.map(|_| ());
         sent.events.insert(id, confirmed);
+    }
+}
+
+/// While the broker is known to be away, nothing is done and that is said at once: whoever asks comes back a little later.
+async fn once_it_is_there<T, F>(send: impl Fn() -> F) -> Result<T, CallError>
+where
+    F: Future<Output = Result<T, CallError>>,
+{
+    let begun = Instant::now();
+    loop {
+        match send().await {
+            Err(CallError::Broker(BrokerError::Unavailable { .. })) if begun.elapsed() < TIMEOUT => {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            result => return result,
+        }
     }
 }
