@@ -184,3 +184,20 @@ async fn a_request_that_nobody_answered_in_time_is_not_taken_back() {
     client.emit(&topic, Message::new(EventType::for_user("later").unwrap(), "")).await.unwrap();
     assert_eq!(server.command(["XLEN", topic.inbound().as_str()]).await.int(), 2, "it expires by itself");
 }
+
+/// Whether anybody is there at all is found out before the deadline, and not after it.
+#[tokio::test]
+async fn a_frozen_server_does_not_make_a_deadline_later() {
+    let server = RedisServer::spawn().await;
+    let broker: SharedBroker = Arc::new(RedisBroker::connect_with(config(&server.url())).await.expect("a broker"));
+    let limit = Duration::from_secs(1);
+    let client = Client::new(broker).with_timeout(limit);
+    let topic = Topic::new("frozen").expect("a topic");
+    server.pause();
+    let request = Request::new(EventType::for_user("ask").expect("an event type"), "");
+    let asking = client.request(&topic, request);
+    // Both are timers of this thread, so a machine that stands still delays both.
+    let answer = tokio::time::timeout(limit + Duration::from_millis(500), asking).await.expect("an end in time");
+    assert!(matches!(answer, Err(CallError::TimedOut(_))), "{answer:?}");
+    server.resume();
+}

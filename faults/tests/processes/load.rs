@@ -108,7 +108,7 @@ async fn send_one(client: &Client, job: &Job, is_request: bool, sent: &mut Sent)
             let (client, request) = (client.clone(), request.with_id(message.id.clone()));
             async move { client.request(&topic(), request).await }
         };
-        let result = once_it_is_there(ask).await.map(|reply| {
+        let result = once_it_is_there(client, ask).await.map(|reply| {
             assert_eq!(reply.payload, job.number.to_string(), "its own answer");
         });
         sent.requests.insert(id, Answer { result, took: begun.elapsed(), at_micros: now_micros() });
@@ -117,13 +117,13 @@ async fn send_one(client: &Client, job: &Job, is_request: bool, sent: &mut Sent)
             let (client, message) = (client.clone(), message.clone());
             async move { client.emit(&topic(), message).await }
         };
-        let confirmed = once_it_is_there(tell).await.map(|_| ());
+        let confirmed = once_it_is_there(client, tell).await.map(|_| ());
         sent.events.insert(id, confirmed);
     }
 }
 
-/// While the broker is known to be away, nothing is done and that is said at once: whoever asks comes back a little later.
-async fn once_it_is_there<T, F>(send: impl Fn() -> F) -> Result<T, CallError>
+/// While the broker is known to be away, nothing is done and that is said at once: whoever asks comes back when it is there.
+async fn once_it_is_there<T, F>(client: &Client, send: impl Fn() -> F) -> Result<T, CallError>
 where
     F: Future<Output = Result<T, CallError>>,
 {
@@ -131,7 +131,7 @@ where
     loop {
         match send().await {
             Err(CallError::Broker(BrokerError::Unavailable { .. })) if begun.elapsed() < TIMEOUT => {
-                tokio::time::sleep(Duration::from_millis(10)).await;
+                _ = client.broker().health().wait_for(|health| health.is_up()).await;
             }
             result => return result,
         }

@@ -242,8 +242,8 @@ async fn persistence(examiner: &Examiner<'_>, info: &ServerInfo, findings: &mut 
             let what = match setting {
                 Ok(Some(_)) => format!("snapshots only: {loses}"),
                 _ => format!(
-                    "no append-only file; this user may not ask whether there are snapshots: without, {}, and with them {loses}",
-                    "a restart loses all that waits"
+                    "no append-only file, and this user may not ask for snapshots: without them a restart loses all that \
+                     waits, and with them {loses}"
                 ),
             };
             findings.add("persistence", Level::Note, what, Some(advice))

@@ -151,20 +151,14 @@ impl Task {
             let Some(last) = read.entries.last().map(|entry| entry.id) else { continue };
             // A stream that was removed, or told to start elsewhere, during the read.
             let Some(position) = positions.by_key.get_mut(key).filter(|now| now.number == number) else { continue };
-            let missed = match look {
-                None => position.count.read(&read.entries),
-                Some(info) => {
-                    let first = info.as_ref().and_then(|info| info.first);
-                    let missed = if first.is_none_or(|first| first > *after) {
-                        found.push(position.gap(key, *after, first));
-                        position.count.lose(&read.entries);
-                        None
-                    } else {
-                        position.count.read(&read.entries)
-                    };
-                    // From here on it is known how many there were.
-                    missed.or(info.and_then(|info| position.count.compare(last, &info)))
+            let first = look.as_ref().map(|info| info.as_ref().and_then(|info| info.first));
+            let missed = match first {
+                Some(first) if first.is_none_or(|first| first > *after) => {
+                    found.push(position.gap(key, *after, first));
+                    position.count.lose(&read.entries);
+                    None
                 }
+                _ => position.count.read(&read.entries),
             };
             (position.next, position.doubt) = (Cursor::After(last), false);
             let mut entries = read.entries.into_iter().map(|entry| (number, Ok(Received { key: key.clone(), entry })));
@@ -173,6 +167,10 @@ impl Task {
                 found.push(position.gap(key, missed.after, missed.first));
             }
             found.extend(entries);
+            // From here on it is known how many there were.
+            if let Some(missed) = look.flatten().and_then(|info| position.count.compare(last, &info)) {
+                found.push(position.gap(key, missed.after, missed.first));
+            }
         }
         Ok(found)
     }

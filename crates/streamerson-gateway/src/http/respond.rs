@@ -9,7 +9,10 @@ use axum::{
 };
 use bytes::Bytes;
 use futures_util::stream;
-use streamerson_core::{Headers, MessageId, Reply, http_header::split};
+use streamerson_core::{
+    Headers, MessageId, Reply,
+    http_header::{remove_named_by_connection, split},
+};
 
 use super::allow_list::AllowList;
 
@@ -57,11 +60,7 @@ pub(super) fn response(reply: Reply, id: &MessageId, terms: Terms<'_>) -> Respon
 
 fn response_headers(reply: &Headers, allow: &AllowList) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    // What a reply says of a connection is about another one, and so is what it names there.
-    let connection = reply.get("http.header.connection").unwrap_or_default();
-    let is_named =
-        |name: &HeaderName| connection.split(',').any(|named| named.trim().eq_ignore_ascii_case(name.as_str()));
-    for allowed in allow.named().filter(|allowed| !is_named(&allowed.http)) {
+    for allowed in allow.named() {
         if let Some(text) = reply.get(&allowed.message) {
             append(&mut headers, &allowed.http, text);
         }
@@ -69,11 +68,17 @@ fn response_headers(reply: &Headers, allow: &AllowList) -> HeaderMap {
     if allow.has_the_rest() {
         for (name, text) in reply.with_prefix(Headers::HTTP_HEADER_PREFIX) {
             match HeaderName::from_bytes(name.as_bytes()) {
-                Ok(name) if allow.takes_unnamed(&name) && !is_named(&name) => append(&mut headers, &name, text),
+                Ok(name) if allow.takes_unnamed(&name) => append(&mut headers, &name, text),
                 Ok(name) => tracing::trace!(%name, "a header of a reply does not pass this route"),
                 Err(_) => tracing::debug!(name, "a header of a reply has no valid name and was left out"),
             }
         }
+    }
+    // What a reply says of a connection is about another one, and so is what it names there.
+    if let Some(connection) = reply.get("http.header.connection").and_then(|text| HeaderValue::from_str(text).ok()) {
+        headers.insert(header::CONNECTION, connection);
+        remove_named_by_connection(&mut headers);
+        headers.remove(header::CONNECTION);
     }
     headers
 }

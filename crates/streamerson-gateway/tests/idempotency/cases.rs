@@ -139,6 +139,15 @@ pub(crate) async fn failures_and_large_replies_are_not_kept(mut scene: Scene) {
     }
 }
 
+/// What is answered to a repetition, once nothing is under way any more.
+async fn kept(scene: &Scene) -> Answer {
+    eventually("the reply to be kept", async || {
+        let answer = scene.send(keyed("/orders", "k", "{}")).await;
+        (answer.status != StatusCode::CONFLICT).then_some(answer)
+    })
+    .await
+}
+
 pub(crate) async fn a_client_that_hangs_up_finds_the_reply_later(mut scene: Scene) {
     let first = scene.begin(keyed("/orders", "k", "{}"));
     let message = scene.message().await;
@@ -147,12 +156,7 @@ pub(crate) async fn a_client_that_hangs_up_finds_the_reply_later(mut scene: Scen
     assert_refused(&scene.send(keyed("/orders", "k", "{}")).await, 409, "still under way");
     assert_eq!(scene.bench.gateway.client().pending(), 1);
     scene.bench.reply(&message, created()).await;
-    let answer = eventually("the reply to be kept", async || {
-        let answer = scene.send(keyed("/orders", "k", "{}")).await;
-        (answer.status != StatusCode::CONFLICT).then_some(answer)
-    })
-    .await;
-    assert_created(&answer);
+    assert_created(&kept(&scene).await);
     assert_eq!(scene.message_now(), None);
     // Without a key nobody could ask again, so the call is given up.
     let first = scene.begin(with("/orders", "{}", &[]));
@@ -169,12 +173,7 @@ pub(crate) async fn a_client_that_hangs_up_at_once_leaves_no_key_behind_that_nob
     }
     let message = scene.message().await;
     scene.bench.reply(&message, created()).await;
-    let answer = eventually("the reply to be kept", async || {
-        let answer = scene.send(keyed("/orders", "k", "{}")).await;
-        (answer.status != StatusCode::CONFLICT).then_some(answer)
-    })
-    .await;
-    assert_created(&answer);
+    assert_created(&kept(&scene).await);
 }
 
 pub(crate) async fn a_reply_is_kept_for_its_time(mut scene: Scene) {
