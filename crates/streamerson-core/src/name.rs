@@ -176,10 +176,27 @@ impl From<&MessageId> for ScheduleId {
     }
 }
 
+/// The prefix of the schedule ids of retries.
+const RETRY: &str = "retry/";
+
 impl ScheduleId {
-    /// The id of what a group tries again later.
+    /// The schedule id of a group's next attempt at a message.
     pub(crate) fn of_retry(group: &Name, message: &MessageId) -> Self {
-        Self(format!("retry/{group}/{message}").into())
+        Self(format!("{RETRY}{group}/{message}").into())
+    }
+
+    /// The schedule id of an event.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidName`] for a message id that would stand for a retry: an entry takes the place of the one with its
+    /// schedule id, so such an event would remove a delivery that a group still has to handle.
+    pub(crate) fn of_event(id: &MessageId) -> Result<Self, InvalidName> {
+        if id.starts_with(RETRY) {
+            let rule = "\"retry/…\" is the schedule id of a group's next attempt at a message";
+            return Err(InvalidName::new("message id of a scheduled event", rule, id));
+        }
+        Ok(Self::from(id))
     }
 }
 

@@ -11,7 +11,7 @@ use std::{
 
 use tokio::{sync::OnceCell, time::Instant};
 
-use super::inbox::Inbox;
+use super::{inbox::Inbox, pending::ChannelNumber};
 use crate::{
     broker::{Broker, BrokerError, Keep, Membership, SharedBroker},
     entry::EntryId,
@@ -32,6 +32,8 @@ const LEARNED: Duration = Duration::from_millis(250);
 /// One topic, as a client sees it.
 #[derive(Debug)]
 pub(super) struct Channel {
+    /// Never used again by this client, so that a reply that came to an earlier inbox of the topic completes no call here.
+    pub(super) number: ChannelNumber,
     pub(super) topic: Topic,
     pub(super) inbound: StreamKey,
     pub(super) inbox_name: Name,
@@ -57,9 +59,10 @@ struct Backlog {
 }
 
 impl Channel {
-    fn new(topic: &Topic, metrics: Arc<ClientMetrics>) -> Self {
+    fn new(number: ChannelNumber, topic: &Topic, metrics: Arc<ClientMetrics>) -> Self {
         let inbox_name = if topic.is_js() { Name::SHARED_INBOX } else { Name::unique() };
         Self {
+            number,
             topic: topic.clone(),
             inbound: topic.inbound(),
             inbox_key: topic.inbox(&inbox_name),
@@ -247,14 +250,21 @@ pub(super) struct Channels {
     by_topic: RwLock<HashMap<Topic, Arc<Channel>>>,
     /// Rises when an inbox comes or goes.
     generation: AtomicU64,
+    /// The number of the next channel.
+    next_number: AtomicU64,
     metrics: Metrics,
     broker: Weak<dyn Broker>,
 }
 
 impl Channels {
     pub(super) fn new(metrics: Metrics, broker: &SharedBroker) -> Self {
-        let (by_topic, generation) = (RwLock::default(), AtomicU64::new(0));
-        Self { by_topic, generation, metrics, broker: Arc::downgrade(broker) }
+        Self {
+            by_topic: RwLock::default(),
+            generation: AtomicU64::new(0),
+            next_number: AtomicU64::new(0),
+            metrics,
+            broker: Arc::downgrade(broker),
+        }
     }
 
     /// The channel of a topic.
@@ -277,7 +287,8 @@ impl Channels {
         if let Some(broker) = self.broker.upgrade() {
             self.metrics.watch_backlog(&broker, topic);
         }
-        Channel::new(topic, self.metrics.client(topic))
+        let number = ChannelNumber(self.next_number.fetch_add(1, Ordering::Relaxed));
+        Channel::new(number, topic, self.metrics.client(topic))
     }
 
     /// Makes the channel one that replies come to; answers whether it was none before, so that the reader must be told.

@@ -309,7 +309,7 @@ impl Client {
         if channel.is_shared() {
             channel.pin(broker).await?;
         }
-        let mut call = self.shared.inboxes.pending.enter(message.id.clone())?;
+        let mut call = self.shared.inboxes.pending.enter(channel.number, message.id.clone())?;
         if self.shared.inboxes.channels.open(channel) {
             self.wake_reader();
         }

@@ -15,11 +15,23 @@ use crate::{
 
 type Answer = Result<Reply, InvalidReply>;
 
-/// The calls of one client, by message id. The first reply wins; a reply that nobody waits for is dropped.
+/// The number of a [`Channel`](super::channel::Channel) within its client. A channel has one inbox, so the number names
+/// the inbox too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct ChannelNumber(pub(super) u64);
+
+/// The key of a pending call: the inbox that its reply must come from, and the id of its request.
+///
+/// The id alone would let a worker of any topic complete the call: ids are visible to every reader of a topic, and those
+/// of requests with an `Idempotency-Key` can be computed.
+type CallKey = (ChannelNumber, MessageId);
+
+/// The pending calls of one client, by inbox and message id. The first reply completes a call; a reply without a call is
+/// dropped.
 #[derive(Debug)]
 pub(super) struct PendingCalls {
     // A plain lock: it is held for one look-up, and never across an await.
-    waiting: Mutex<Option<HashMap<MessageId, oneshot::Sender<Answer>>>>,
+    waiting: Mutex<Option<HashMap<CallKey, oneshot::Sender<Answer>>>>,
     calls_max: usize,
 }
 
@@ -28,26 +40,28 @@ impl PendingCalls {
         Self { waiting: Mutex::new(Some(HashMap::new())), calls_max }
     }
 
-    /// Enters a call; it is forgotten when the returned guard is dropped.
-    pub(super) fn enter(self: &Arc<Self>, id: MessageId) -> Result<PendingCall, CallError> {
+    /// Enters a call whose reply comes to the inbox of `channel`; the call is forgotten when the returned guard is dropped.
+    pub(super) fn enter(self: &Arc<Self>, channel: ChannelNumber, id: MessageId) -> Result<PendingCall, CallError> {
         let mut waiting = self.lock();
         let waiting = waiting.as_mut().ok_or(CallError::Closed)?;
         if waiting.len() >= self.calls_max {
             return Err(CallError::Overloaded("too many calls wait for their replies in this process"));
         }
         let (sender, answer) = oneshot::channel();
-        match waiting.entry(id.clone()) {
-            Entry::Occupied(_) => Err(CallError::DuplicateId(id)),
+        let key = (channel, id);
+        match waiting.entry(key.clone()) {
+            Entry::Occupied(_) => Err(CallError::DuplicateId(key.1)),
             Entry::Vacant(vacant) => {
                 vacant.insert(sender);
-                Ok(PendingCall { calls: Arc::clone(self), id, answer, entered: true })
+                Ok(PendingCall { calls: Arc::clone(self), key, answer, entered: true })
             }
         }
     }
 
-    /// Hands a reply to whoever waits for it.
-    pub(super) fn complete(&self, id: &MessageId, answer: Answer) {
-        let sender = self.lock().as_mut().and_then(|waiting| waiting.remove(id));
+    /// Completes the call with this id whose reply was expected in the inbox of `channel`, the one that it came from. A
+    /// call of another channel is left as it is.
+    pub(super) fn complete(&self, channel: ChannelNumber, id: MessageId, answer: Answer) {
+        let sender = self.lock().as_mut().and_then(|waiting| waiting.remove(&(channel, id)));
         if let Some(sender) = sender {
             // The caller may have gone in this moment, and then nobody wants to know.
             _ = sender.send(answer);
@@ -64,7 +78,7 @@ impl PendingCalls {
         self.lock().take();
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<HashMap<MessageId, oneshot::Sender<Answer>>>> {
+    fn lock(&self) -> MutexGuard<'_, Option<HashMap<CallKey, oneshot::Sender<Answer>>>> {
         // Nothing panics while it is held, and a map is whole after any of its operations.
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -74,7 +88,7 @@ impl PendingCalls {
 #[derive(Debug)]
 pub(super) struct PendingCall {
     calls: Arc<PendingCalls>,
-    id: MessageId,
+    key: CallKey,
     answer: oneshot::Receiver<Answer>,
     /// Whether it may still be among the calls that wait.
     entered: bool,
@@ -99,7 +113,7 @@ impl Drop for PendingCall {
         self.answer.close();
         if let Some(waiting) = self.calls.lock().as_mut()
             // An answer may have taken this call out a moment ago, and another call of the same id be in its place.
-            && let Entry::Occupied(entered) = waiting.entry(self.id.clone())
+            && let Entry::Occupied(entered) = waiting.entry(self.key.clone())
             && entered.get().is_closed()
         {
             entered.remove();

@@ -112,7 +112,7 @@ impl Inboxes {
                 Ok(message) if channel.is_shared() && !message.event.is_reply() => {}
                 Ok(message) => {
                     let id = message.id.clone();
-                    self.pending.complete(&id, Reply::from_message(message));
+                    self.pending.complete(channel.number, id, Reply::from_message(message));
                 }
                 Err(error) if channel.is_shared() => {
                     debug!(inbox = %channel.inbox_key, entry = %entry.id, %error, "no reply");

@@ -41,11 +41,12 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`CallError`] when the broker did not take it; [`CallError::Overloaded`] when the schedule is full. After
+    /// [`CallError`] when the broker did not take it; [`CallError::Name`] for an id that begins with `retry/`, which would
+    /// replace a group's next attempt at a message; [`CallError::Overloaded`] when the schedule is full. After
     /// [`BrokerError::Interrupted`] it may have, and the same call may be made again.
     pub async fn emit_at(&self, topic: &Topic, message: Message, at: UnixMillis) -> Result<MessageId, CallError> {
         let fields = self.encode(topic, &message)?;
-        let id = ScheduleId::from(&message.id);
+        let id = ScheduleId::of_event(&message.id)?;
         let entries = vec![Scheduled { id, at, fields }];
         let schedule = topic.schedule();
         let scheduled = self.broker().schedule(&schedule, entries);

@@ -6,8 +6,11 @@ use futures_util::{FutureExt, future::join};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use streamerson_core::{
-    Call, EventType, MessageId, Name, Problem, Reply, SharedBroker, Topic, broker::Append, client::CallError,
+    Call, EventType, MessageId, Name, Problem, Reply, SharedBroker, Topic, Wire,
+    broker::Append,
+    client::CallError,
     group::Outcome,
+    wire::WireFormat,
 };
 
 use super::scene::{Scene, Worker, append, inbox_of, next, reply_to, request};
@@ -198,6 +201,68 @@ pub async fn take_the_first_reply(broker: SharedBroker) {
     let (reply, held) = join(client.request(&scene.topic, request("?")), twice).await;
     assert_eq!(reply.expect("a reply").payload, "first");
     held.settle(Outcome::Done).await;
+}
+
+/// A call is completed only by a reply from the inbox of the topic that was asked: a worker of one topic that knows the id
+/// of another topic's request cannot answer it, nor can a worker of one shard answer for another shard.
+pub async fn take_replies_from_their_own_inbox_only(broker: SharedBroker) {
+    let victim = Scene::new(broker);
+    let shards = [0, 1].map(|number| Topic::new(&format!("{}#{number}", victim.topic.name())).expect("a shard"));
+    let js = |scene: Scene| Scene { topic: scene.topic.with_wire(WireFormat::Js), ..scene };
+    let [first, second] = shards.map(|topic| Scene { topic, ..victim.other_topic() });
+    for (attacker, victim) in [
+        (victim.other_topic(), victim.clone()),
+        (first, second),
+        (js(victim.other_topic()), js(victim.other_topic())),
+        (victim.other_topic(), js(victim.other_topic())),
+        (js(victim.other_topic()), victim.other_topic()),
+    ] {
+        refuse_a_forged_reply(&attacker, &victim).await;
+    }
+}
+
+async fn refuse_a_forged_reply(attacker: &Scene, victim: &Scene) {
+    let client = victim.client();
+    let (mut attackers, mut victims) = (attacker.member().await, victim.member().await);
+    let asked = request("victim");
+    let id = asked.id.clone();
+    let genuine = client.request(&victim.topic, asked);
+    let other = client.request(&attacker.topic, request("attacker"));
+    let forge = async {
+        let (stolen, held) = (next(&mut attackers).await, next(&mut victims).await);
+        assert_eq!(held.delivery.message.id, id);
+        let forged = Reply::new("forged").into_message(id.clone());
+        let fields = Wire::default().encode_for(&attacker.topic, &forged).expect("a reply");
+        let inbox = attacker.topic.inbox(stolen.delivery.message.inbox.as_ref().expect("a request"));
+        attacker.broker.append(vec![Append::new(inbox, fields)]).await.remove(0).expect("appended");
+        // In the same inbox behind it: once this one has arrived, the client has read the forged one.
+        stolen.settle(Outcome::Replied(Reply::new("own"))).await;
+        held
+    };
+    let answer = async {
+        let (own, held) = join(other, forge).await;
+        assert_eq!(own.expect("a reply").payload, "own");
+        held.settle(Outcome::Replied(Reply::new("genuine"))).await;
+    };
+    let (reply, ()) = join(genuine, answer).await;
+    assert_eq!(reply.expect("a reply").payload, "genuine", "{} answered {}", attacker.topic, victim.topic);
+}
+
+/// Requests of one id on two topics are two calls, each with the reply of its own topic.
+pub async fn may_share_an_id_across_topics(broker: SharedBroker) {
+    let one = Scene::new(broker);
+    let other = one.other_topic();
+    let client = one.client();
+    let (mut ones, mut others) = (one.member().await, other.member().await);
+    let [to_one, to_other] = ["one", "other"].map(|text| request(text).with_id(MessageId::new("same").expect("an id")));
+    let answer = async {
+        let (held, of_other) = (next(&mut ones).await, next(&mut others).await);
+        of_other.settle(Outcome::Replied(Reply::new("of other"))).await;
+        held.settle(Outcome::Replied(Reply::new("of one"))).await;
+    };
+    let both = join(client.request(&one.topic, to_one), client.request(&other.topic, to_other));
+    let ((of_one, of_other), ()) = join(both, answer).await;
+    assert_eq!((of_one.expect("a reply").payload, of_other.expect("a reply").payload), ("of one".into(), "of other".into()));
 }
 
 /// Replies for nobody, and entries that are no replies, are in nobody's way.

@@ -18,7 +18,8 @@ macro_rules! behaviour {
             @cases $subject;
             calls: get_the_reply_of_their_contract, get_any_reply, wait_for_a_slow_member_until_they_time_out,
                 tell_that_nobody_is_there, fail_fast_when_nobody_is_there, are_forgotten_when_dropped, are_bounded,
-                refuse_an_id_in_use, take_the_first_reply, survive_replies_that_are_none, report_an_invalid_reply,
+                refuse_an_id_in_use, take_the_first_reply, take_replies_from_their_own_inbox_only,
+                may_share_an_id_across_topics, survive_replies_that_are_none, report_an_invalid_reply,
                 refuse_reserved_types, are_handed_to_nobody_once_expired;
             clients: send_events, reach_a_new_topic_at_once, reach_a_topic_that_only_had_events, share_a_topic,
                 refuse_a_full_backlog, fail_what_waits_when_closed;
@@ -37,7 +38,8 @@ macro_rules! behaviour {
             shards: are_shared_fairly, move_when_a_member_goes, wait_for_what_is_at_work, are_inherited_in_order,
                 keep_order_whoever_comes_and_goes, keep_what_is_given_back, take_further_attempts_along,
                 share_their_permits, refuse_another_number, start_all_at_once;
-            later: come_once_and_in_order, are_listed_replaced_and_cancelled, come_at_once_when_they_are_late;
+            later: come_once_and_in_order, are_listed_replaced_and_cancelled, never_replace_a_retry,
+                come_at_once_when_they_are_late;
             dead: are_found_by_what_they_say, are_replayed_once_for_their_group, are_dropped, are_found_from_either_end,
                 are_replayed_in_bulk, stay_when_their_group_is_gone, are_dropped_in_bulk;
             leaving: hands_back_what_never_started, settles_what_ended, leaves_what_is_held;

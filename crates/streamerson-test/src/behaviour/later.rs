@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use streamerson_core::{ScheduleId, SharedBroker, UnixMillis, group::Outcome};
+use streamerson_core::{MessageId, ScheduleId, SharedBroker, UnixMillis, client::CallError, group::Outcome};
 
 use super::scene::{Scene, event, next, payload};
 use crate::eventually;
@@ -50,6 +50,24 @@ pub async fn are_listed_replaced_and_cancelled(broker: SharedBroker) {
     let cancelled = client.cancel_scheduled(&scene.topic, ids).await.expect("cancelled");
     assert_eq!(cancelled, [ScheduleId::from(&early.id)], "the other never was there");
     assert_eq!(texts().await, ["late"]);
+}
+
+/// An event cannot take the schedule id of a group's next attempt, which it would replace.
+pub async fn never_replace_a_retry(broker: SharedBroker) {
+    let scene = Scene::new(broker);
+    let client = scene.client();
+    let mut member = scene.member_with(|config| config.retry_held_max = Duration::ZERO).await;
+    scene.emit(&["again"]).await;
+    let held = next(&mut member).await;
+    let id = held.delivery.message.id.clone();
+    held.settle(Outcome::Retried { after: SOON, error: "once more".into() }).await;
+    let retry = MessageId::new(format!("retry/{}/{id}", scene.group)).expect("an id");
+    let at = scene.broker.now().plus(Duration::from_secs(3600));
+    let refused = client.emit_at(&scene.topic, event("instead").with_id(retry), at).await;
+    assert!(matches!(refused, Err(CallError::Name(_))), "{refused:?}");
+    let held = next(&mut member).await;
+    assert_eq!((payload(&held), held.delivery.failures), ("again".into(), 1));
+    held.settle(Outcome::Done).await;
 }
 
 /// What is due already comes at once.
