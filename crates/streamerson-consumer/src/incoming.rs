@@ -3,16 +3,15 @@
 use std::{
     fmt,
     sync::{
-        Arc, Mutex, OnceLock, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU8, Ordering},
     },
-    time::Duration,
 };
 
 use http::Extensions;
 use streamerson_core::{
-    Message, SharedBroker, StreamKey, UnixMillis,
-    group::{Delivery, Held, Lease},
+    Message, Metrics, SharedBroker, StreamKey, UnixMillis,
+    group::{Delivery, Held, Lease, Remember},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -32,8 +31,9 @@ struct Inner {
     run: Arc<Run>,
     /// [`WAITING`], [`BEGUN`] or [`GIVEN_UP`].
     progress: AtomicU8,
-    /// For how long it is remembered that the message was handled.
-    remembered_for: OnceLock<Duration>,
+    /// Whether it is remembered that the message was handled.
+    // Locked to set or copy it, never across an await.
+    remember: Mutex<Option<Remember>>,
     /// What the handler sent out; `None` once that is settled.
     // Locked to push one message or to take all, never across an await.
     emitted: Mutex<Option<Vec<(StreamKey, Message)>>>,
@@ -49,6 +49,7 @@ const GIVEN_UP: u8 = 2;
 /// What all deliveries of one running consumer share.
 pub(crate) struct Run {
     pub(crate) broker: SharedBroker,
+    pub(crate) metrics: Metrics,
     /// Longest payload, in bytes.
     #[cfg_attr(not(feature = "http"), expect(dead_code, reason = "only responses are made piece by piece"))]
     pub(crate) payload_bytes_max: usize,
@@ -61,11 +62,11 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    pub(crate) fn new(broker: SharedBroker, payload_bytes_max: usize) -> Self {
+    pub(crate) fn new(broker: SharedBroker, metrics: Metrics, payload_bytes_max: usize) -> Self {
         // The end of one stage is the end of those before it.
         let over = CancellationToken::new();
         let cancelled = over.child_token();
-        Self { broker, payload_bytes_max, stopping: cancelled.child_token(), cancelled, over }
+        Self { broker, metrics, payload_bytes_max, stopping: cancelled.child_token(), cancelled, over }
     }
 }
 
@@ -85,7 +86,7 @@ impl Incoming {
             lease,
             run,
             progress: AtomicU8::new(WAITING),
-            remembered_for: OnceLock::new(),
+            remember: Mutex::new(None),
             emitted: Mutex::new(Some(Vec::new())),
         };
         Self { inner: Arc::new(inner), extensions: Extensions::new() }
@@ -156,14 +157,13 @@ impl Incoming {
         self.lock_emitted().as_mut().map(push)
     }
 
-    /// Has it remembered that the message was handled, if it comes to that.
-    pub(crate) fn remember_for(&self, window: Duration) {
-        // The layer that is furthest out decides.
-        _ = self.inner.remembered_for.set(window);
+    /// Has the message remembered as handled once it is settled; the layer that is furthest out decides, as the last one.
+    pub(crate) fn set_remember(&self, remember: Remember) {
+        *self.inner.remember.lock().unwrap_or_else(PoisonError::into_inner) = Some(remember);
     }
 
-    pub(crate) fn remembered_for(&self) -> Option<Duration> {
-        self.inner.remembered_for.get().copied()
+    pub(crate) fn remember(&self) -> Option<Remember> {
+        *self.inner.remember.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes what was emitted; nothing can be added from here on.

@@ -31,8 +31,8 @@ pub(crate) fn settled(incoming: &Incoming, result: Result<Reply, HandlerError>, 
             let status = status(&reply);
             // A handler that refuses the message has not done what it emitted messages for.
             let emitted = if status.as_u16() < 400 { incoming.take_emitted() } else { Vec::new() };
-            let remembered_for = incoming.remembered_for();
-            return Some(Settled { outcome: of_reply(incoming.message(), reply), emitted, remembered_for });
+            let remember = incoming.remember();
+            return Some(Settled { outcome: of_reply(incoming.message(), reply), emitted, remember });
         }
         Err(HandlerError { kind: Kind::Unstarted, .. }) => return None,
         Err(HandlerError { kind: Kind::Expired, error }) => {

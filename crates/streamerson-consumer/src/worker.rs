@@ -63,7 +63,7 @@ impl Worker {
         let handling = Handling {
             metrics,
             router,
-            run: Arc::new(Run::new(Arc::clone(&broker), member.payload_bytes_max)),
+            run: Arc::new(Run::new(Arc::clone(&broker), member.metrics.clone(), member.payload_bytes_max)),
             handled: AtomicU64::new(0),
         };
         let running = Running { broker, group, member, drain, handling: Arc::new(handling) };

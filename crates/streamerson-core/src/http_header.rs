@@ -2,7 +2,7 @@
 
 use std::str::Utf8Error;
 
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, header};
 
 /// Whether a header speaks of one connection or its framing, and so never travels in a message (RFC 9110, section 7.6.1).
 ///
@@ -22,13 +22,37 @@ pub fn is_of_the_connection(name: &HeaderName) -> bool {
     NAMES.contains(name) || name == "keep-alive" || name.as_str().starts_with("proxy-")
 }
 
-/// Removes what `Connection` names: that ends here, whatever else is said of it.
-pub fn remove_named_by_connection(headers: &mut HeaderMap) {
-    // The values are cheap to clone, and the map can't change while they are borrowed.
-    let values: Vec<HeaderValue> = headers.get_all(header::CONNECTION).iter().cloned().collect();
-    for name in values.iter().filter_map(|value| value.to_str().ok()).flat_map(|names| names.split(',')) {
-        headers.remove(name.trim());
+/// A header that `Connection` names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedByConnection {
+    /// Its name.
+    pub name: HeaderName,
+    /// Whether it was there to be removed.
+    pub was_there: bool,
+}
+
+/// Removes the headers that `Connection` names, since they end at this hop, and answers which they are.
+///
+/// What `Connection` says of the connection itself names no such header: `close`, and headers that
+/// [never travel](is_of_the_connection). The latter stay, as framing is to be checked by them; `http2-settings`, which
+/// clients name that offer HTTP/2, is removed and not answered.
+pub fn take_named_by_connection(headers: &mut HeaderMap) -> Vec<NamedByConnection> {
+    const CLOSE: HeaderName = HeaderName::from_static("close");
+    const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
+    let values = headers.get_all(header::CONNECTION).iter();
+    let names = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    let names: Vec<_> = names
+        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
+        .filter(|name| *name != CLOSE && !is_of_the_connection(name))
+        .collect();
+    let mut named: Vec<NamedByConnection> = Vec::new();
+    for name in names {
+        let was_there = headers.remove(&name).is_some();
+        if name != HTTP2_SETTINGS && !named.iter().any(|before| before.name == name) {
+            named.push(NamedByConnection { name, was_there });
+        }
     }
+    named
 }
 
 /// The values of a header as the one text that carries them; `None` when there are none.
@@ -62,6 +86,8 @@ pub fn split<'a>(name: &HeaderName, text: &'a str) -> impl Iterator<Item = &'a s
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
     use super::*;
 
     fn headers(all: &[(HeaderName, &str)]) -> HeaderMap {
@@ -103,14 +129,38 @@ mod tests {
     #[test]
     fn what_connection_names_is_removed() {
         let mut all = headers(&[
-            (header::CONNECTION, "close, X-Hop,"),
+            (header::CONNECTION, "close, X-Hop, x-absent,"),
             (header::CONNECTION, "x-other"),
             (HeaderName::from_static("x-hop"), "1"),
             (HeaderName::from_static("x-other"), "1"),
             (HeaderName::from_static("x-end-to-end"), "1"),
         ]);
-        remove_named_by_connection(&mut all);
+        let named = take_named_by_connection(&mut all);
         let left: Vec<_> = all.keys().filter(|name| *name != header::CONNECTION).collect();
         assert_eq!(left, ["x-end-to-end"]);
+        let named: Vec<_> = named.iter().map(|named| (named.name.as_str(), named.was_there)).collect();
+        assert_eq!(named, [("x-hop", true), ("x-absent", false), ("x-other", true)]);
+    }
+
+    #[test]
+    fn what_connection_says_of_itself_names_no_header() {
+        let mut all = headers(&[
+            (header::CONNECTION, "Upgrade, HTTP2-Settings, TE, close, keep-alive, transfer-encoding"),
+            (header::UPGRADE, "h2c"),
+            (header::TE, "trailers"),
+            (header::TRANSFER_ENCODING, "gzip"),
+            (HeaderName::from_static("http2-settings"), "AAMAAABk"),
+        ]);
+        assert_eq!(take_named_by_connection(&mut all), []);
+        assert!(all.contains_key(header::TRANSFER_ENCODING), "framing is checked behind it");
+        assert!(!all.contains_key("http2-settings"));
+    }
+
+    #[test]
+    fn a_name_that_is_none_hides_no_other() {
+        let mut all = headers(&[(HeaderName::from_static("x-hop"), "1")]);
+        all.insert(header::CONNECTION, HeaderValue::from_bytes(b"\xff, a b, x-hop").unwrap());
+        let named = take_named_by_connection(&mut all);
+        assert_eq!((named.len(), all.contains_key("x-hop")), (1, false));
     }
 }

@@ -14,6 +14,9 @@ const LATER: &str = "later";
 const LATER_ENTRIES: &str = "later:entries";
 const DONE: &str = "done:";
 const IDEMPOTENCY: &str = "idem:";
+/// Behind the id of a request, which is 48 hexadecimal digits.
+const ATTEMPT: &str = ":try";
+const BYTES: &str = "bytes";
 const OWNER: &str = "owner:";
 const MEMBERS: &str = "members:";
 const SHARDS: &str = "shards";
@@ -61,6 +64,11 @@ macro_rules! key_type {
 key_type!(
     /// The key of a [mark](crate::broker::Mark).
     MarkKey
+);
+
+key_type!(
+    /// The key of a [meter](crate::broker::Charge): how many bytes of marks a topic has.
+    MeterKey
 );
 
 key_type!(
@@ -153,10 +161,29 @@ impl Topic {
         MarkKey(self.key(DONE, &[group, ":", id].concat()))
     }
 
-    /// The mark of a request that a caller may repeat: `{ns:topic}:idem:<id>`.
+    /// The mark that remembers a request with an idempotency key, and its reply: `{ns:topic}:idem:<id>`.
     #[must_use]
     pub fn idempotency_mark(&self, id: &MessageId) -> MarkKey {
         MarkKey(self.key(IDEMPOTENCY, id))
+    }
+
+    /// The mark of the attempt that handles such a request now: `{ns:topic}:idem:<id>:try`.
+    #[must_use]
+    pub fn idempotency_attempt(&self, id: &MessageId) -> MarkKey {
+        MarkKey(self.key(IDEMPOTENCY, &[id, ATTEMPT].concat()))
+    }
+
+    /// The meter of a topic's idempotency marks, those of all its shards included: `{ns:topic}:idem:bytes`.
+    #[must_use]
+    pub fn idempotency_meter(&self) -> MeterKey {
+        MeterKey(self.whole().key(IDEMPOTENCY, BYTES))
+    }
+
+    /// The meter of a group's deduplication marks, those of all shards included: `{ns:topic}:done:<group>`.
+    #[must_use]
+    pub fn done_meter(&self, group: &Name) -> MeterKey {
+        // A mark of the group has a colon behind the group's name, so it is another key.
+        MeterKey(self.whole().key(DONE, group))
     }
 
     /// The lease of whoever handles this topic, or this shard of it, for a group: `{ns:topic#3}:owner:<group>`.
@@ -191,6 +218,7 @@ mod tests {
             StreamKey::raw(schedule.entries_key().to_owned()),
             topic.done_mark(&group, &id).place().clone(),
             topic.idempotency_mark(&id).place().clone(),
+            topic.idempotency_attempt(&id).place().clone(),
             topic.owner(&group).place().clone(),
             topic.registry(&group).place().clone(),
         ];
@@ -202,6 +230,7 @@ mod tests {
                 "{shop:orders#3}:later:entries",
                 "{shop:orders#3}:done:billing:a:b{c}",
                 "{shop:orders#3}:idem:a:b{c}",
+                "{shop:orders#3}:idem:a:b{c}:try",
                 "{shop:orders#3}:owner:billing",
                 "{shop:orders#3}:members:billing",
             ]
@@ -210,5 +239,8 @@ mod tests {
             assert_eq!((key.tag(), key.topic(), key.is_inbox()), ("shop:orders#3", None, false), "{key}");
         }
         assert_eq!(schedule.into_stream(), &topic.inbound());
+        // Meters count the marks of all shards.
+        assert_eq!(topic.idempotency_meter().as_str(), "{shop:orders}:idem:bytes");
+        assert_eq!(topic.done_meter(&group).as_str(), "{shop:orders}:done:billing");
     }
 }

@@ -7,10 +7,12 @@ pub mod broker;
 pub mod client;
 pub mod dead_letter;
 mod entry;
+mod fingerprint;
 pub mod group;
 mod headers;
 pub mod http_header;
 mod keys;
+pub mod mark_budget;
 mod message;
 pub mod metrics;
 mod name;
@@ -29,14 +31,15 @@ pub use self::{
     broker::{Broker, BrokerError, SharedBroker},
     client::{Call, Client},
     entry::{Entry, EntryId, Fields, InvalidEntryId},
+    fingerprint::Fingerprint,
     headers::Headers,
-    keys::{MarkKey, OwnerKey, RegistryKey, Schedule},
+    keys::{MarkKey, MeterKey, OwnerKey, RegistryKey, Schedule},
     message::{Message, MessageError, UnixMillis, is_json_type},
     metrics::Metrics,
     name::{EventType, InvalidName, MessageId, Name, ScheduleId},
     problem::Problem,
     publisher::Publisher,
-    reply::{InvalidReply, Reply},
+    reply::{InvalidReply, Reply, StoredReply},
     subscription::{Cursor, Subscription},
     topic::{StreamKey, Topic},
     wire::{Wire, WireFormat},

@@ -95,35 +95,6 @@ impl Reply {
         }
     }
 
-    /// The reply as the value of a mark: a line of JSON with status, kind and headers, and the payload after it.
-    #[must_use]
-    pub fn to_stored(&self) -> Bytes {
-        let head = Stored {
-            status: self.status.map(|status| status.as_u16()),
-            error: self.is_error,
-            headers: Cow::Borrowed(&self.headers),
-        };
-        // Texts and numbers always have a JSON form.
-        let mut stored = serde_json::to_vec(&head).unwrap_or_default();
-        stored.push(b'\n');
-        stored.extend_from_slice(&self.payload);
-        stored.into()
-    }
-
-    /// The reply that a mark holds; `None` when something else wrote it.
-    #[must_use]
-    pub fn from_stored(stored: &Bytes) -> Option<Self> {
-        // JSON has no line breaks inside of texts.
-        let end = stored.iter().position(|byte| *byte == b'\n')?;
-        let head: Stored<'_> = serde_json::from_slice(&stored[..end]).ok()?;
-        let status = match head.status {
-            Some(code) => Some(final_status(&code.to_string())?),
-            None => None,
-        };
-        let headers = head.headers.into_owned();
-        Some(Self { status, is_error: head.error, headers, payload: stored.slice(end + 1..) })
-    }
-
     /// The reply that a message carries.
     ///
     /// # Errors
@@ -143,12 +114,77 @@ impl Reply {
     }
 }
 
+/// A reply as the value of a mark: a line of JSON with status, kind and headers, and the payload after it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StoredReply {
+    /// The reply; `None` where only that there was one is kept, since it was too large.
+    pub reply: Option<Reply>,
+    /// The [fingerprint](Message::fingerprint) of the message that was answered; `None` where the mark does not have it.
+    pub fingerprint: Option<String>,
+}
+
+impl StoredReply {
+    /// A reply to a message with this fingerprint.
+    #[must_use]
+    pub fn new(reply: Option<Reply>, fingerprint: Option<String>) -> Self {
+        Self { reply, fingerprint }
+    }
+
+    /// The value of a mark that keeps this reply.
+    #[must_use]
+    pub fn encode(reply: Option<&Reply>, fingerprint: Option<&str>) -> Bytes {
+        let none = Headers::new();
+        let head = StoredHead {
+            status: reply.and_then(|reply| reply.status).map(|status| status.as_u16()),
+            error: reply.is_some_and(|reply| reply.is_error),
+            headers: Cow::Borrowed(reply.map_or(&none, |reply| &reply.headers)),
+            kept: reply.is_some(),
+            fingerprint: fingerprint.map(Cow::Borrowed),
+        };
+        // Texts and numbers always have a JSON form.
+        let mut stored = serde_json::to_vec(&head).unwrap_or_default();
+        stored.push(b'\n');
+        stored.extend_from_slice(reply.map_or(&[], |reply| &reply.payload));
+        stored.into()
+    }
+
+    /// The reply that the value of a mark keeps; `None` when something else wrote it.
+    #[must_use]
+    pub fn decode(stored: &Bytes) -> Option<Self> {
+        // JSON has no line breaks inside of texts.
+        let end = stored.iter().position(|byte| *byte == b'\n')?;
+        let head: StoredHead<'_> = serde_json::from_slice(&stored[..end]).ok()?;
+        let status = match head.status {
+            Some(code) => Some(final_status(&code.to_string())?),
+            None => None,
+        };
+        let (is_error, headers, payload) = (head.error, head.headers.into_owned(), stored.slice(end + 1..));
+        let reply = head.kept.then_some(Reply { status, is_error, headers, payload });
+        Some(Self { reply, fingerprint: head.fingerprint.map(Cow::into_owned) })
+    }
+}
+
 /// What a mark says of a reply beside its payload.
 #[derive(Serialize, Deserialize)]
-struct Stored<'a> {
+struct StoredHead<'a> {
     status: Option<u16>,
     error: bool,
     headers: Cow<'a, Headers>,
+    /// Absent where the reply is kept.
+    #[serde(default = "kept", skip_serializing_if = "is_kept")]
+    kept: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    fingerprint: Option<Cow<'a, str>>,
+}
+
+fn kept() -> bool {
+    true
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_kept(kept: &bool) -> bool {
+    *kept
 }
 
 /// 1xx codes are no answers, and past 599 HTTP defines nothing.
@@ -186,11 +222,15 @@ mod tests {
     fn replies_round_trip_through_marks() {
         let error = Reply::from(Problem::new(StatusCode::CONFLICT));
         let strange = Reply::new(&b"\n\xff{\n"[..]).with_header("x", "a\nb");
-        for reply in [Reply::new(""), strange, error] {
-            assert_eq!(Reply::from_stored(&reply.to_stored()), Some(reply));
+        for reply in [Some(Reply::new("")), Some(strange), Some(error), None] {
+            for fingerprint in [None, Some("9b1d")] {
+                let stored = StoredReply::encode(reply.as_ref(), fingerprint);
+                let expected = StoredReply::new(reply.clone(), fingerprint.map(str::to_owned));
+                assert_eq!(StoredReply::decode(&stored), Some(expected));
+            }
         }
         for other in ["", "\n", "{}\n", "[]", "{\"status\":99,\"error\":false,\"headers\":{}}\n"] {
-            assert_eq!(Reply::from_stored(&Bytes::from(other)), None, "{other}");
+            assert_eq!(StoredReply::decode(&Bytes::from(other)), None, "{other}");
         }
     }
 

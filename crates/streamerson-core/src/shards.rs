@@ -119,10 +119,11 @@ impl Shards {
     /// [`ShardsError::Disagree`] when others have another number.
     pub async fn agree(&self, broker: &dyn Broker) -> Result<(), ShardsError> {
         let mark = Mark { key: self.topic.shards_mark(), value: self.count.to_string().into(), ttl: REMEMBERED };
-        let Some(found) = broker.mark_if_absent(mark.clone()).await? else { return Ok(()) };
+        let found = broker.mark_if_absent(vec![mark.clone()]).await?;
+        let Some(found) = found.into_iter().next().flatten() else { return Ok(()) };
         if found == mark.value {
             // Once more, so that it is remembered from now on.
-            return Ok(broker.mark(mark).await?);
+            return Ok(broker.mark(vec![mark]).await?);
         }
         let found = String::from_utf8_lossy(&found).chars().take(20).collect();
         Err(ShardsError::Disagree { topic: self.topic.clone(), count: self.count, found, key: mark.key })

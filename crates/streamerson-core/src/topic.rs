@@ -117,6 +117,11 @@ impl Topic {
         Self { shard: Some(shard), ..self.clone() }
     }
 
+    /// The topic that this is a shard of, or the topic itself.
+    pub(crate) fn whole(&self) -> Self {
+        Self { shard: None, ..self.clone() }
+    }
+
     /// The stream of requests and events: `{ns:topic}:in`, or `ns::topic::CONSUMER_INCOMING`.
     #[must_use]
     pub fn inbound(&self) -> StreamKey {

@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 use streamerson_core::{
     Entry, EntryId, MarkKey, Name, OwnerKey, RegistryKey, Schedule, ScheduleId, SharedBroker, StreamKey, UnixMillis,
     broker::{
-        Append, Appended, Broker, BrokerError, Due, Fence, GroupInfo, GroupReader, GroupStart, Health, Keep,
+        Append, Appended, Broker, BrokerError, Charge, Due, Fence, GroupInfo, GroupReader, GroupStart, Health, Keep,
         LeaseRequest, LeaseState, Mark, MemberInfo, Membership, Pending, PendingEntry, Range, Reader, ReclaimFrom,
         Reclaimed, Replay, Scheduled, ScheduledPage, ScheduledRange, SettledBatch, Settlement, StreamInfo, StreamPage,
         TrimTo,
@@ -231,12 +231,16 @@ impl Broker for RedisBroker {
         Box::pin(async move { self.observe(BrokerCall::Other, dead::drop_entries(&self.shared, &key, &ids)).await })
     }
 
-    fn mark(&self, mark: Mark) -> BoxFuture<'_, Result<(), BrokerError>> {
-        Box::pin(async move { self.observe(BrokerCall::Other, marks::mark(&self.shared, &mark)).await })
+    fn mark(&self, marks: Vec<Mark>) -> BoxFuture<'_, Result<(), BrokerError>> {
+        Box::pin(async move { self.observe(BrokerCall::Other, marks::mark(&self.shared, &marks)).await })
     }
 
-    fn mark_if_absent(&self, mark: Mark) -> BoxFuture<'_, Result<Option<Bytes>, BrokerError>> {
-        Box::pin(async move { self.observe(BrokerCall::Other, marks::mark_if_absent(&self.shared, &mark)).await })
+    fn mark_if_absent(&self, marks: Vec<Mark>) -> BoxFuture<'_, Result<Vec<Option<Bytes>>, BrokerError>> {
+        Box::pin(async move { self.observe(BrokerCall::Other, marks::mark_if_absent(&self.shared, &marks)).await })
+    }
+
+    fn charge(&self, charge: Charge) -> BoxFuture<'_, Result<u64, BrokerError>> {
+        Box::pin(async move { self.observe(BrokerCall::Other, marks::charge(&self.shared, &charge)).await })
     }
 
     fn recall(&self, keys: Vec<MarkKey>) -> BoxFuture<'_, Result<Vec<Option<Bytes>>, BrokerError>> {

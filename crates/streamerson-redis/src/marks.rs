@@ -1,15 +1,15 @@
-//! Marks: keys with a small value that go by themselves.
+//! Marks: keys with a small value that expire, and meters of the bytes that they take.
 
 use bytes::Bytes;
 use streamerson_core::{
     MarkKey, StreamKey,
-    broker::{BrokerError, Mark},
+    broker::{BrokerError, Charge, Mark},
 };
 
 use crate::{
     append::millis,
     error::unexpected,
-    reply::{array, stream_error},
+    reply::{array, as_text, stream_error},
     resp::Reply,
     shared::{Batch, Shared},
 };
@@ -21,35 +21,103 @@ const MARK_BYTES: usize = 256;
 const LOOKS_MAX: usize = 10;
 
 /// See [`Broker::mark`](streamerson_core::Broker::mark).
-pub(crate) async fn mark(shared: &Shared, mark: &Mark) -> Result<(), BrokerError> {
-    let ask = shared.call_one(MARK_BYTES + mark.value.len(), |batch| encode_mark(batch, mark, false));
-    match ask.await? {
-        Reply::Status(_) => Ok(()),
-        Reply::Error(message) => Err(mark_error("SET", &message, &mark.key)),
-        other => Err(unexpected("SET", &other)),
+pub(crate) async fn mark(shared: &Shared, marks: &[Mark]) -> Result<(), BrokerError> {
+    if marks.is_empty() {
+        return Ok(());
     }
+    let bytes = marks.iter().map(mark_bytes).sum();
+    let answer = shared.call(bytes, |batch| marks.iter().for_each(|mark| encode_mark(batch, mark, false)));
+    for (reply, mark) in answer.await?.replies.into_iter().zip(marks) {
+        match reply {
+            Reply::Status(_) => {}
+            Reply::Error(message) => return Err(mark_error("SET", &message, mark.key.as_str())),
+            other => return Err(unexpected("SET", &other)),
+        }
+    }
+    Ok(())
 }
 
 /// See [`Broker::mark_if_absent`](streamerson_core::Broker::mark_if_absent). Before Redis 7.0 `SET` does not take `NX`
 /// together with `GET`, so the value is read behind it.
-pub(crate) async fn mark_if_absent(shared: &Shared, mark: &Mark) -> Result<Option<Bytes>, BrokerError> {
-    for _ in 0..LOOKS_MAX {
-        let answer = shared.call(MARK_BYTES + mark.value.len(), |batch| {
-            encode_mark(batch, mark, true);
-            batch.command(2).arg("GET").arg(mark.key.as_str());
+pub(crate) async fn mark_if_absent(shared: &Shared, marks: &[Mark]) -> Result<Vec<Option<Bytes>>, BrokerError> {
+    let mut found = Vec::with_capacity(marks.len());
+    let mut looks = 0;
+    while let Some(left) = marks.get(found.len()..).filter(|left| !left.is_empty()) {
+        looks += 1;
+        if looks > LOOKS_MAX {
+            let key = &left[0].key;
+            return Err(BrokerError::Protocol(
+                format!("{key} comes and goes and is never there when it is read").into(),
+            ));
+        }
+        let answer = shared.call(left.iter().map(mark_bytes).sum(), |batch| {
+            for mark in left {
+                encode_mark(batch, mark, true);
+                batch.command(2).arg("GET").arg(mark.key.as_str());
+            }
         });
-        let mut replies = answer.await?.replies.into_iter();
-        match (replies.next(), replies.next()) {
-            (Some(Reply::Status(_)), _) => return Ok(None),
-            (Some(Reply::Nil), Some(Reply::Bulk(value))) => return Ok(Some(value)),
-            // It went between the two.
-            (Some(Reply::Nil), Some(Reply::Nil)) => {}
-            (Some(Reply::Error(message)), _) => return Err(mark_error("SET", &message, &mark.key)),
-            (_, Some(Reply::Error(message))) => return Err(mark_error("GET", &message, &mark.key)),
-            (_, other) => return Err(unexpected("SET or GET", &other.unwrap_or(Reply::Nil))),
+        let replies = answer.await?.replies;
+        for (pair, mark) in replies.chunks_exact(2).zip(left) {
+            match pair {
+                [Reply::Status(_), _] => found.push(None),
+                [Reply::Nil, Reply::Bulk(value)] => found.push(Some(value.clone())),
+                // It went between the two. What follows it was not set in order, so it is looked at once more: a mark
+                // of the caller's own is found again by its value.
+                [Reply::Nil, Reply::Nil] => break,
+                [Reply::Error(message), _] => return Err(mark_error("SET", message, mark.key.as_str())),
+                [_, Reply::Error(message)] => return Err(mark_error("GET", message, mark.key.as_str())),
+                [set, got] => return Err(unexpected("SET or GET", if matches!(set, Reply::Nil) { got } else { set })),
+                _ => {}
+            }
         }
     }
-    Err(BrokerError::Protocol(format!("{} comes and goes and is never there when it is read", mark.key).into()))
+    Ok(found)
+}
+
+/// See [`Broker::charge`](streamerson_core::Broker::charge). A meter is a hash: bytes by when they are taken off.
+pub(crate) async fn charge(shared: &Shared, charge: &Charge) -> Result<u64, BrokerError> {
+    let Charge { key, bytes, ttl } = charge;
+    let now = shared.now();
+    let answer = shared.call(MARK_BYTES, |batch| {
+        if *bytes > 0 {
+            let ends = charge.ends(now);
+            batch.command(4).arg("HINCRBY").arg(key.as_str()).int(ends).int((*bytes).min(i64::MAX as u64));
+            batch.command(3).arg("PEXPIRE").arg(key.as_str()).int(millis((*ttl * 2).max(Charge::METER_KEPT)));
+        }
+        batch.command(2).arg("HGETALL").arg(key.as_str());
+    });
+    let mut replies = answer.await?.replies;
+    let all = replies.pop().unwrap_or(Reply::Nil);
+    for (reply, command) in replies.iter().zip(["HINCRBY", "PEXPIRE"]) {
+        if let Reply::Error(message) = reply {
+            return Err(mark_error(command, message, key.as_str()));
+        }
+    }
+    if let Reply::Error(message) = &all {
+        return Err(mark_error("HGETALL", message, key.as_str()));
+    }
+    let (mut sum, mut over) = (0_u64, Vec::new());
+    for pair in array("HGETALL", all)?.chunks_exact(2) {
+        let number = |reply: &Reply| as_text(reply).and_then(|text| text.parse::<u64>().ok());
+        match number(&pair[0]) {
+            // A sum that something else wrote, and that is no number, counts as nothing.
+            Some(ends) if ends > now.0 => sum = sum.saturating_add(number(&pair[1]).unwrap_or(0)),
+            _ => over.extend(as_text(&pair[0]).map(str::to_owned)),
+        }
+    }
+    if !over.is_empty() {
+        let removed = shared.call_one(MARK_BYTES + 32 * over.len(), |batch| {
+            let mut command = batch.command(2 + over.len());
+            command.arg("HDEL").arg(key.as_str());
+            over.iter().for_each(|ends| {
+                command.arg(ends);
+            });
+        });
+        if let Reply::Error(message) = removed.await? {
+            return Err(mark_error("HDEL", &message, key.as_str()));
+        }
+    }
+    Ok(sum)
 }
 
 /// See [`Broker::recall`](streamerson_core::Broker::recall).
@@ -63,7 +131,7 @@ pub(crate) async fn recall(shared: &Shared, keys: &[MarkKey]) -> Result<Vec<Opti
         });
     });
     let values = match ask.await? {
-        Reply::Error(message) => return Err(mark_error("MGET", &message, first)),
+        Reply::Error(message) => return Err(mark_error("MGET", &message, first.as_str())),
         reply => array("MGET", reply)?,
     };
     let value = |reply| match reply {
@@ -88,6 +156,6 @@ pub(crate) fn mark_bytes(mark: &Mark) -> usize {
     MARK_BYTES + mark.value.len()
 }
 
-fn mark_error(command: &str, message: &[u8], key: &MarkKey) -> BrokerError {
-    stream_error(command, message, &StreamKey::raw(key.as_str().to_owned()), None)
+fn mark_error(command: &str, message: &[u8], key: &str) -> BrokerError {
+    stream_error(command, message, &StreamKey::raw(key.to_owned()), None)
 }

@@ -246,13 +246,13 @@ async fn marks_are_set_and_leases_taken() {
     let (topic, name, ttl) = (orders(), Name::unique(), Duration::from_secs(60));
     let key = topic.idempotency_mark(&MessageId::unique());
     let mark = Mark { key: key.clone(), value: "answer".into(), ttl };
-    assert_eq!(gateway.mark_if_absent(mark.clone()).await.expect("set"), None);
-    gateway.mark(mark.clone()).await.expect("set");
+    assert_eq!(gateway.mark_if_absent(vec![mark.clone()]).await.expect("set"), [None]);
+    gateway.mark(vec![mark.clone()]).await.expect("set");
     let shards = Shards::new(topic.clone(), 4).expect("so many shards");
     for broker in [gateway, worker.clone()] {
         shards.agree(&*broker).await.expect("agreed");
         assert_eq!(broker.recall(vec![key.clone()]).await.expect("recalled"), [Some("answer".into())]);
-        assert_eq!(broker.mark_if_absent(mark.clone()).await.expect("found"), Some("answer".into()));
+        assert_eq!(broker.mark_if_absent(vec![mark.clone()]).await.expect("found"), [Some("answer".into())]);
     }
 
     let membership = Membership::new(topic.inbound(), name.clone());

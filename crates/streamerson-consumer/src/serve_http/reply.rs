@@ -6,7 +6,7 @@ use http_body::Body;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use streamerson_core::{
     Headers, Problem, Reply,
-    http_header::{is_of_the_connection, join, remove_named_by_connection},
+    http_header::{is_of_the_connection, join, take_named_by_connection},
 };
 use tokio::time::timeout_at;
 use tower::BoxError;
@@ -38,7 +38,7 @@ where
 }
 
 fn message_headers(http: &mut HeaderMap, head_only: bool) -> Result<Headers, HandlerError> {
-    remove_named_by_connection(http);
+    take_named_by_connection(http);
     let mut headers = Headers::new();
     for name in http.keys() {
         // Without a body to speak of, it speaks of the one that there would have been.

@@ -5,7 +5,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::{
-    keys::{MarkKey, OwnerKey},
+    keys::{MarkKey, MeterKey, OwnerKey},
+    message::UnixMillis,
     name::Name,
 };
 
@@ -18,6 +19,33 @@ pub struct Mark {
     pub value: Bytes,
     /// When it goes, from now.
     pub ttl: Duration,
+}
+
+/// Bytes that are added to a meter for a while: those of a mark, for as long as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Charge {
+    /// The key of the meter.
+    pub key: MeterKey,
+    /// How many bytes.
+    pub bytes: u64,
+    /// When they are taken off again, from now.
+    pub ttl: Duration,
+}
+
+impl Charge {
+    /// How long a broker keeps a meter that nothing is added to, at least: longer than any mark in use.
+    pub const METER_KEPT: Duration = Duration::from_secs(62 * 24 * 60 * 60);
+
+    /// When the bytes are taken off, in Unix milliseconds.
+    ///
+    /// Brokers add up the bytes that go at the same time, so that a meter holds few numbers however many marks there are:
+    /// ends are rounded up to a multiple of a sixteenth of the time, which is a power of two.
+    #[must_use]
+    pub fn ends(&self, now: UnixMillis) -> u64 {
+        let ttl_ms = u64::try_from(self.ttl.as_millis()).unwrap_or(u64::MAX).min(UnixMillis::MAX.0);
+        let width = (ttl_ms / 16).max(1).next_power_of_two();
+        now.0.saturating_add(ttl_ms).div_ceil(width).saturating_mul(width)
+    }
 }
 
 /// Who wants to be the holder of a named lease, and for how long.
@@ -53,3 +81,27 @@ pub struct LeaseState {
 
 /// How many names a registry holds at most.
 pub const REGISTRY_NAMES_MAX: u64 = 10_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Topic;
+
+    #[test]
+    fn bytes_end_soon_after_their_time_and_at_few_different_ones() {
+        let key = Topic::new("orders").unwrap().idempotency_meter();
+        for ttl_ms in [0, 1, 15, 1000, 3_600_000, 86_400_000] {
+            let charge = Charge { key: key.clone(), bytes: 1, ttl: Duration::from_millis(ttl_ms) };
+            let mut ends = std::collections::BTreeSet::new();
+            for passed in 0..100 {
+                let now = 1_700_000_000_000 + passed * ttl_ms / 100;
+                let end = charge.ends(UnixMillis(now));
+                assert!((now + ttl_ms..=now + ttl_ms + (ttl_ms / 8).max(1)).contains(&end), "{ttl_ms}: {now} {end}");
+                ends.insert(end);
+            }
+            assert!(ends.len() <= 18, "{ttl_ms}: {}", ends.len());
+        }
+        let for_ever = Charge { key, bytes: 1, ttl: Duration::MAX };
+        assert!(for_ever.ends(UnixMillis(1_700_000_000_000)) > UnixMillis::MAX.0 / 2);
+    }
+}

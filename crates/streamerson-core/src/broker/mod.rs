@@ -31,7 +31,7 @@ use tokio::sync::watch;
 
 pub use self::{
     error::BrokerError,
-    marks::{LeaseRequest, LeaseState, Mark, REGISTRY_NAMES_MAX},
+    marks::{Charge, LeaseRequest, LeaseState, Mark, REGISTRY_NAMES_MAX},
     schedule::{Due, Later, Replay, ScheduleCursor, Scheduled, ScheduledPage, ScheduledRange, check_movable},
     types::{
         Append, Appended, DeadAppend, Delivered, Fence, GroupInfo, GroupStart, Health, Keep, MemberInfo, Membership,
@@ -189,16 +189,24 @@ pub trait Broker: fmt::Debug + Send + Sync + 'static {
     /// [trimmed](Broker::trim) must not be treated so too.
     fn drop_entries(&self, key: &StreamKey, ids: Vec<EntryId>) -> BoxFuture<'_, Result<u64, BrokerError>>;
 
-    /// Sets a mark, in the place of one with its key.
-    fn mark(&self, mark: Mark) -> BoxFuture<'_, Result<(), BrokerError>>;
+    /// Sets marks, each in the place of one with its key, in order: a mark is there before the next one is set. All of one
+    /// topic. The error is that of the first mark that was refused; the others may have been set.
+    fn mark(&self, marks: Vec<Mark>) -> BoxFuture<'_, Result<(), BrokerError>>;
 
-    /// Sets a mark unless there is one with its key: answers the value of that one then, and `None` when the mark was
-    /// set. Of many that do this at the same time one gets `None`. After [`BrokerError::Interrupted`] the mark that is
-    /// found may be one's own, so its value should tell whose it is.
-    fn mark_if_absent(&self, mark: Mark) -> BoxFuture<'_, Result<Option<Bytes>, BrokerError>>;
+    /// Sets each mark unless there is one with its key: answers the value of that one then, and `None` when the mark was
+    /// set. In order, one after the other, and all of one topic: between two of them another caller may set the second.
+    /// Of many callers that set one key at the same time one gets `None`. After [`BrokerError::Interrupted`] a mark that is
+    /// found may be the caller's own, so its value should name the caller.
+    fn mark_if_absent(&self, marks: Vec<Mark>) -> BoxFuture<'_, Result<Vec<Option<Bytes>>, BrokerError>>;
 
     /// The values of marks, in order; `None` for those that are not there. All of one topic.
     fn recall(&self, keys: Vec<MarkKey>) -> BoxFuture<'_, Result<Vec<Option<Bytes>>, BrokerError>>;
+
+    /// Adds bytes to a meter, for a while, and answers the sum of all that were added to it and are not over. Without bytes
+    /// it is the question alone. After [`BrokerError::Interrupted`] the bytes may have been added.
+    ///
+    /// What is over goes a little late: up to a sixteenth of its time, rounded up to a power of two.
+    fn charge(&self, charge: Charge) -> BoxFuture<'_, Result<u64, BrokerError>>;
 
     /// Takes a named lease if nobody holds it, and renews it if the one who asks does. Answers where it stands, whoever
     /// holds it. A holder that comes too late finds its lease again, with the same epoch, if nobody else had it meanwhile.

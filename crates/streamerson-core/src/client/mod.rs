@@ -160,6 +160,12 @@ impl Client {
         &self.shared.inboxes.broker
     }
 
+    /// The numbers that this client adds to.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.shared.config.metrics
+    }
+
     /// How many calls wait for their replies.
     #[must_use]
     pub fn pending(&self) -> usize {

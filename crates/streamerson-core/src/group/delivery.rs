@@ -96,13 +96,22 @@ pub struct Settled {
     pub outcome: Outcome,
     /// Messages for other streams, in order.
     pub emitted: Vec<(StreamKey, Message)>,
-    /// For how long the group remembers that it has handled the message, and with what reply: as the
-    /// [mark](Topic::done_mark) of the message, set in the step of the ack. Of what failed nothing is remembered.
-    pub remembered_for: Option<Duration>,
+    /// Whether the group remembers that it has handled the message: as the [mark](Topic::done_mark) of the message, set in
+    /// the step of the ack. Of what failed nothing is remembered.
+    pub remember: Option<Remember>,
+}
+
+/// How a group remembers a message that it has handled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Remember {
+    /// For how long.
+    pub ttl: Duration,
+    /// Whether the reply is kept too, for whoever asks again.
+    pub reply: bool,
 }
 
 impl From<Outcome> for Settled {
     fn from(outcome: Outcome) -> Self {
-        Self { outcome, emitted: Vec::new(), remembered_for: None }
+        Self { outcome, emitted: Vec::new(), remember: None }
     }
 }

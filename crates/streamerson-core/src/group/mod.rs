@@ -19,7 +19,7 @@ mod taker;
 mod tidier;
 
 pub use self::{
-    delivery::{Delivery, Outcome, Settled},
+    delivery::{Delivery, Outcome, Remember, Settled},
     held::{Held, Lease},
     member::{Member, MemberConfig, Stopper},
     order::{LaneKey, OrderedBy},

@@ -25,7 +25,7 @@ use crate::{
     name::{Name, ScheduleId},
     problem::Problem,
     produce,
-    reply::Reply,
+    reply::{Reply, StoredReply},
     topic::StreamKey,
     wire::TooLarge,
 };
@@ -252,12 +252,16 @@ fn add_reply(
 
 /// The mark that remembers what was handled.
 fn mark(ended: &Ended, settled: &Settled) -> Option<Mark> {
-    let (ttl, delivery) = (settled.remembered_for?, ended.delivery.as_deref()?);
-    let value = match &settled.outcome {
-        Outcome::Replied(reply) => reply.to_stored(),
-        Outcome::Done => Reply::new("").to_stored(),
+    let (remember, delivery) = (settled.remember?, ended.delivery.as_deref()?);
+    let nothing = Reply::new("");
+    let reply = match &settled.outcome {
+        Outcome::Replied(reply) => reply,
+        Outcome::Done => &nothing,
         Outcome::Expired | Outcome::Retried { .. } | Outcome::Dead { .. } => return None,
     };
+    let fingerprint = delivery.message.fingerprint();
+    let value = StoredReply::encode(Some(reply).filter(|_| remember.reply), Some(&fingerprint));
+    let ttl = remember.ttl;
     Some(Mark { key: delivery.topic.done_mark(&delivery.membership.group, &delivery.message.id), value, ttl })
 }
 

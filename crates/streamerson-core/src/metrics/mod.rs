@@ -24,6 +24,7 @@ mod backlog;
 mod broker;
 mod by_word;
 mod client;
+mod marks;
 mod member;
 mod number;
 mod page;
@@ -43,10 +44,12 @@ pub use self::{
 };
 pub(crate) use self::{
     client::{ClientMetrics, Sent},
+    marks::MarkMetrics,
     member::{End, GroupMetrics},
 };
 use crate::{
     broker::SharedBroker,
+    mark_budget::MarkKind,
     name::{EventType, Name},
     topic::Topic,
 };
@@ -85,6 +88,7 @@ struct Inner {
     clients: Kept<Arc<str>, ClientMetrics>,
     groups: Kept<(Arc<str>, Arc<str>), GroupMetrics>,
     brokers: Kept<Arc<str>, BrokerMetrics>,
+    marks: Kept<(Arc<str>, MarkKind), MarkMetrics>,
     // Locked to add one, and to write a page.
     sources: Mutex<Vec<Arc<dyn Source>>>,
     backlogs: Backlogs,
@@ -122,6 +126,7 @@ impl Metrics {
         self.0.clients.all().iter().for_each(|client| client.write(&mut page));
         self.0.groups.all().iter().for_each(|group| group.write(&mut page));
         self.0.brokers.all().iter().for_each(|broker| broker.write(&mut page));
+        self.0.marks.all().iter().for_each(|marks| marks.write(&mut page));
         self.0.backlogs.write(&mut page);
         let sources = lock(&self.0.sources).clone();
         sources.iter().for_each(|source| source.write(&mut page));
@@ -146,6 +151,11 @@ impl Metrics {
 
     pub(crate) fn client(&self, topic: &Topic) -> Arc<ClientMetrics> {
         self.0.clients.keep(label(topic), OTHER.into(), |topic| ClientMetrics::new(Arc::clone(topic)))
+    }
+
+    pub(crate) fn marks(&self, topic: &Topic, kind: MarkKind) -> Arc<MarkMetrics> {
+        let make = |(topic, kind): &(Arc<str>, MarkKind)| MarkMetrics::new(Arc::clone(topic), kind.as_str());
+        self.0.marks.keep((label(topic), kind), (OTHER.into(), kind), make)
     }
 
     /// The numbers of the members of a group in this process, with one set for each of these event types and one for all

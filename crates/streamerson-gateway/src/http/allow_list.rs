@@ -59,6 +59,11 @@ impl AllowList {
         self.named.iter()
     }
 
+    /// Whether the list names the header.
+    pub(super) fn names(&self, header: &HeaderName) -> bool {
+        self.named.iter().any(|allowed| allowed.http == *header)
+    }
+
     /// Whether headers pass that nobody named.
     pub(super) fn has_the_rest(&self) -> bool {
         self.rest
@@ -70,7 +75,7 @@ impl AllowList {
             && *name != header::CONTENT_TYPE
             && !is_of_the_connection(name)
             && !is_credential(name)
-            && !self.named.iter().any(|allowed| allowed.http == *name)
+            && !self.names(name)
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::{
     allow_list::AllowList,
     body::check_json,
-    idempotency::{asked, once},
+    idempotency::{fingerprint, run_idempotent},
     refusal::Refusal,
     respond::{self, Terms},
     route::{Accepted, Route, Settings},
@@ -25,9 +25,9 @@ pub struct Emits;
 impl<S> Handler<(), S> for Route<Emits> {
     type Future = BoxFuture<'static, Response>;
 
-    fn call(self, request: Request, _state: S) -> Self::Future {
+    fn call(self, mut request: Request, _state: S) -> Self::Future {
         Box::pin(async move {
-            let (id, repeatable) = match self.settings.message_id(&request) {
+            let (id, repeatable) = match self.settings.message_id(&mut request) {
                 Ok(id) => id,
                 Err(refusal) => return refusal.into_response(&MessageId::unique()),
             };
@@ -45,7 +45,7 @@ impl<S> Handler<(), S> for Route<Emits> {
 async fn emit(settings: &Arc<Settings>, id: MessageId, repeatable: bool, request: Request) -> Result<Reply, Refusal> {
     let deadline = settings.deadline();
     let request = settings.accept(request, check_json).await?;
-    let asked = repeatable.then(|| asked(&request));
+    let idempotent = settings.idempotency.clone().filter(|_| repeatable).map(|it| (it, fingerprint(&request)));
     let Accepted { shard, headers, payload } = request;
     let accepted = accepted(&id);
     let message =
@@ -60,8 +60,10 @@ async fn emit(settings: &Arc<Settings>, id: MessageId, repeatable: bool, request
             client.emit(shard.as_ref().unwrap_or(&settings.topic), message).await.map(|_| accepted)
         }
     };
-    match asked {
-        Some(asked) => once(settings, &id, asked, deadline, send).await,
+    match idempotent {
+        Some((idempotency, fingerprint)) => {
+            run_idempotent(settings, idempotency, &id, fingerprint, deadline, send).await
+        }
         None => Ok(send.await?),
     }
 }

@@ -4,10 +4,7 @@ use axum::{
     extract::{FromRequestParts, OriginalUri, RawPathParams, rejection::RawPathParamsRejection},
     http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header, request::Parts, uri::Authority},
 };
-use streamerson_core::{
-    Headers,
-    http_header::{join, remove_named_by_connection},
-};
+use streamerson_core::{Headers, http_header::join};
 
 use super::{allow_list::AllowList, refusal::Refusal};
 
@@ -19,7 +16,6 @@ const TRACESTATE: HeaderName = HeaderName::from_static(Headers::TRACESTATE);
 /// Method, path, query, media type and trace context always go, and of other HTTP headers those that `allow` takes.
 /// `params` says whether the parameters of the route's path go too.
 pub(super) async fn message_headers(parts: &mut Parts, allow: &AllowList, params: bool) -> Result<Headers, Refusal> {
-    remove_named_by_connection(&mut parts.headers);
     set_host(parts);
     let mut headers = Headers::new();
     set_target(&mut headers, &parts.method, original_uri(parts));
@@ -142,14 +138,6 @@ mod tests {
     }
 
     #[test]
-    fn what_connection_names_does_not_pass_even_if_allowed() {
-        let request =
-            Request::get("/").header("connection", "close, X-Hop").header("x-hop", "1").header("x-end-to-end", "2");
-        let headers = forwarded(request, &["x-hop", "x-end-to-end"]).unwrap();
-        assert_eq!(headers.with_prefix("http.header.").collect::<Vec<_>>(), [("x-end-to-end", "2")]);
-    }
-
-    #[test]
     fn the_rest_is_what_is_neither_a_credential_nor_of_the_connection() {
         let request = Request::get("http://login:secret@shop.example:81/")
             .header("host", "other.example")
@@ -158,8 +146,7 @@ mod tests {
             .header("content-type", "text/plain")
             .header("content-length", "3")
             .header("transfer-encoding", "chunked")
-            .header("connection", "x-hop")
-            .header("x-hop", "1")
+            .header("connection", "close")
             .header("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
             .header("authorization", "secret")
             .header("cookie", "a=1")

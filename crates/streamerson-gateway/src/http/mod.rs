@@ -9,6 +9,7 @@ mod body;
 mod call;
 mod emit;
 mod forward;
+mod hop_by_hop;
 mod http_requests;
 mod idempotency;
 mod refusal;
@@ -21,6 +22,7 @@ mod shard_key;
 #[cfg(feature = "server")]
 pub(crate) use self::{
     allow_list::{REPLY_HEADERS, THE_REST, check_header},
+    hop_by_hop::strip as strip_hop_by_hop,
     idempotency::header_name,
     refusal::{head_too_large, respond},
 };

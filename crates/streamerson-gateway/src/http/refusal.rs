@@ -58,6 +58,8 @@ pub(super) enum Refusal {
     MediaType,
     /// The body is JSON and not what the contract asks for.
     NotTheContract(String),
+    /// `Connection` names a header that the route needs.
+    HopByHop(HeaderName),
     /// The request does not say which shard it belongs to.
     NoShardKey(ShardKey),
     /// The route asks for an idempotency key.
@@ -68,6 +70,8 @@ pub(super) enum Refusal {
     UnderWay,
     /// The idempotency key stands for a request that asked for something else.
     KeyReused,
+    /// The topic keeps as much of requests with an idempotency key as it may.
+    KeysFull,
     /// There is no reply, or the event was not stored.
     NoReply(Box<CallError>),
 }
@@ -83,11 +87,13 @@ impl Refusal {
             Self::NotJson(_) => "not-json",
             Self::MediaType => "media-type",
             Self::NotTheContract(_) => "not-the-contract",
+            Self::HopByHop(_) => "hop-by-hop",
             Self::NoShardKey(_) => "no-shard-key",
             Self::KeyMissing => "key-missing",
             Self::KeyInvalid(_) => "key-invalid",
             Self::UnderWay => "under-way",
             Self::KeyReused => "key-reused",
+            Self::KeysFull => "keys-full",
             Self::NoReply(error) => match &**error {
                 CallError::TooLarge(TooLarge { part: Part::Payload, .. }) => "body-too-large",
                 CallError::TooLarge(_) => "head-too-large",
@@ -110,6 +116,10 @@ impl Refusal {
             Self::NotTheContract(reason) => {
                 (StatusCode::UNPROCESSABLE_ENTITY, quoted("the body is not what is expected", reason))
             }
+            Self::HopByHop(name) => (
+                StatusCode::BAD_REQUEST,
+                format!("the header Connection names {name}, which is needed here and cannot end at this hop"),
+            ),
             Self::NoShardKey(key) => (StatusCode::BAD_REQUEST, format!("{key} is missing or empty")),
             Self::KeyMissing => (
                 StatusCode::BAD_REQUEST,
@@ -125,6 +135,10 @@ impl Refusal {
                 StatusCode::UNPROCESSABLE_ENTITY,
                 "this Idempotency-Key was used for another request; make a new key for each new request".into(),
             ),
+            Self::KeysFull => {
+                let detail = "too many requests with an Idempotency-Key are remembered; try again later";
+                return Problem::new(StatusCode::SERVICE_UNAVAILABLE).with_detail(detail).with("reason", "overloaded");
+            }
             Self::NoReply(error) => return no_reply(error),
         };
         Problem::new(status).with_detail(detail)

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::{
     body::{Check, check_json},
-    idempotency::{asked, once},
+    idempotency::{fingerprint, run_idempotent},
     refusal::Refusal,
     respond::{self, Terms},
     route::{Accepted, Answered, Route, Settings, sealed::Sealed},
@@ -32,9 +32,9 @@ impl<S> Handler<(), S> for Route<Requests> {
 }
 
 /// The response to a request, once the payload has passed the check.
-pub(super) async fn answer(settings: Arc<Settings>, request: Request, check: Check) -> Response {
+pub(super) async fn answer(settings: Arc<Settings>, mut request: Request, check: Check) -> Response {
     // The id comes first, so that a request that is refused has one to be talked about by.
-    let (id, repeatable) = match settings.message_id(&request) {
+    let (id, repeatable) = match settings.message_id(&mut request) {
         Ok(id) => id,
         Err(refusal) => return refusal.into_response(&MessageId::unique()),
     };
@@ -57,7 +57,7 @@ async fn ask(
 ) -> Result<Reply, Refusal> {
     let deadline = settings.deadline();
     let request = settings.accept(request, check).await?;
-    let asked = repeatable.then(|| asked(&request));
+    let idempotent = settings.idempotency.clone().filter(|_| repeatable).map(|it| (it, fingerprint(&request)));
     let Accepted { shard, headers, payload } = request;
     let mut message = client::Request::new(settings.event.clone(), payload);
     message.id = id.clone();
@@ -71,8 +71,10 @@ async fn ask(
             settings.client.request(shard.as_ref().unwrap_or(&settings.topic), message).await
         }
     };
-    match asked {
-        Some(asked) => once(settings, &id, asked, deadline, send).await,
+    match idempotent {
+        Some((idempotency, fingerprint)) => {
+            run_idempotent(settings, idempotency, &id, fingerprint, deadline, send).await
+        }
         None => Ok(send.await?),
     }
 }

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures_util::stream;
 use streamerson_core::{
     Headers, MessageId, Reply,
-    http_header::{remove_named_by_connection, split},
+    http_header::{split, take_named_by_connection},
 };
 
 use super::allow_list::AllowList;
@@ -77,7 +77,7 @@ fn response_headers(reply: &Headers, allow: &AllowList) -> HeaderMap {
     // What a reply says of a connection is about another one, and so is what it names there.
     if let Some(connection) = reply.get("http.header.connection").and_then(|text| HeaderValue::from_str(text).ok()) {
         headers.insert(header::CONNECTION, connection);
-        remove_named_by_connection(&mut headers);
+        take_named_by_connection(&mut headers);
         headers.remove(header::CONNECTION);
     }
     headers

@@ -1,10 +1,18 @@
 //! What all routes have in common: a topic, an event type and settings.
 
-use std::{fmt, marker::PhantomData, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    marker::PhantomData,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
-use axum::extract::Request;
+use axum::{
+    extract::Request,
+    http::{HeaderName, header},
+};
 use bytes::Bytes;
-use streamerson_core::{EventType, Headers, MessageId, Topic, client::Client, shards::Shards};
+use streamerson_core::{EventType, Headers, MessageId, Topic, client::Client, mark_budget::MarkBudget, shards::Shards};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
@@ -12,6 +20,7 @@ use super::{
     allow_list::AllowList,
     body::{self, Check, Payload},
     forward,
+    hop_by_hop::{self, HeaderUse},
     idempotency::Idempotency,
     refusal::Refusal,
     shard_key::ShardKey,
@@ -51,7 +60,7 @@ const FOR_EVER: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
 ///
 /// | status | |
 /// |---|---|
-/// | 400 | the body is not the JSON that its content type says it is, or was cut short; a parameter or header is not UTF-8; the key of a [sharded](Route::sharded) route is missing |
+/// | 400 | the body is not the JSON that its content type says it is, or was cut short; a parameter or header is not UTF-8; the key of a [sharded](Route::sharded) route is missing; `Connection` names a header that the route needs |
 /// | 409, 422 | a request with this key [is under way](crate::Idempotency), or was another |
 /// | 408 | the body did not arrive within the timeout |
 /// | 413 | the body is larger than [`Route::body_bytes_max`] |
@@ -84,6 +93,8 @@ pub(super) struct Settings {
     pub(super) whole: bool,
     pub(super) reply_headers: AllowList,
     pub(super) idempotency: Option<Idempotency>,
+    /// The bound of the marks of requests with a key, made with the first of them.
+    pub(super) marks: Arc<OnceLock<MarkBudget>>,
     forward_headers: AllowList,
     body_bytes_max: usize,
     content_types: Option<Arc<[Box<str>]>>,
@@ -111,6 +122,7 @@ impl<K> Route<K> {
             whole: false,
             reply_headers: AllowList::of_replies(),
             idempotency: None,
+            marks: Arc::default(),
             forward_headers: AllowList::default(),
             body_bytes_max: BODY_BYTES_MAX,
             content_types: None,
@@ -160,8 +172,9 @@ impl<K> Route<K> {
     /// # }
     /// ```
     ///
-    /// Repeated ones are [joined](streamerson_core::http_header::join). Cookies and credentials pass when they are named;
-    /// what `Connection` names in a request never does. A value that is not UTF-8 is answered with 400.
+    /// Repeated ones are [joined](streamerson_core::http_header::join). Cookies and credentials pass when they are named.
+    /// A value that is not UTF-8 is answered with 400, and so is a request whose `Connection` names one of these headers: a
+    /// client could have a header removed that a proxy or a layer has set.
     ///
     /// # Panics
     ///
@@ -201,7 +214,11 @@ impl<K> Route<K> {
     /// # }
     /// ```
     pub fn idempotent(self, idempotency: Idempotency) -> Self {
-        self.set(|settings| settings.idempotency = Some(idempotency))
+        self.set(|settings| {
+            settings.idempotency = Some(idempotency);
+            // A route that this one was cloned from may have another bound.
+            settings.marks = Arc::default();
+        })
     }
 
     /// Sends each request to the shard of its key, of a topic that is in so many.
@@ -281,12 +298,29 @@ pub(super) struct Accepted {
 
 impl Settings {
     /// The id of the message that a request becomes, and whether it comes of a key, so that a repetition has the same.
-    pub(super) fn message_id(&self, request: &Request) -> Result<(MessageId, bool), Refusal> {
+    ///
+    /// Headers that `Connection` names are removed here, before any is read.
+    pub(super) fn message_id(&self, request: &mut Request) -> Result<(MessageId, bool), Refusal> {
+        hop_by_hop::strip(request);
+        hop_by_hop::check(request, |header| self.use_of(header))?;
         let of_key = match &self.idempotency {
             Some(idempotency) => idempotency.message_id(request.headers(), &self.topic, &self.event)?,
             None => None,
         };
         Ok(of_key.map_or_else(|| (self.topic.new_message_id(), false), |id| (id, true)))
+    }
+
+    /// How the route uses a header.
+    fn use_of(&self, header: &HeaderName) -> HeaderUse {
+        let is_needed = *header == header::CONTENT_TYPE
+            || self.forward_headers.names(header)
+            || self.idempotency.as_ref().is_some_and(|idempotency| idempotency.relies_on(header))
+            || self.shards.as_ref().is_some_and(|(_, key)| key.is_header(header));
+        match () {
+            () if is_needed => HeaderUse::Needed,
+            () if self.forward_headers.takes_unnamed(header) => HeaderUse::ForwardedIfSent,
+            () => HeaderUse::Ignored,
+        }
     }
 
     /// When a request that begins now must have ended.

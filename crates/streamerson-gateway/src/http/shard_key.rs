@@ -61,6 +61,11 @@ impl ShardKey {
         }
     }
 
+    /// Whether it is this header.
+    pub(super) fn is_header(&self, header: &HeaderName) -> bool {
+        matches!(&self.0, Place::Header(name) if name == header)
+    }
+
     /// What the request says.
     pub(super) async fn of(&self, parts: &mut Parts) -> Result<Vec<u8>, Refusal> {
         let said = match &self.0 {

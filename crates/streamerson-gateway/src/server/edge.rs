@@ -12,7 +12,7 @@ use streamerson_core::{MessageId, Problem};
 use tokio::sync::{Semaphore, watch};
 
 use super::{cors::Cors, metrics::RouteMetrics, stage::Stage};
-use crate::http::{Outcome, head_too_large, respond};
+use crate::http::{Outcome, head_too_large, respond, strip_hop_by_hop};
 
 /// What a request is called, by the client or by us.
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -38,7 +38,8 @@ pub(super) struct Edge {
 pub(super) struct ClientAddr(pub(super) SocketAddr);
 
 /// A layer around all routes.
-pub(super) async fn guard(State(edge): State<Arc<Edge>>, request: Request, next: Next) -> Response {
+pub(super) async fn guard(State(edge): State<Arc<Edge>>, mut request: Request, next: Next) -> Response {
+    strip_hop_by_hop(&mut request);
     let origin = edge.cors.as_ref().and_then(|cors| cors.allowed(request.headers()));
     let (version, named) = (request.version(), request_id(request.headers()));
     let asked = Asked::of(&request);

@@ -45,6 +45,24 @@ method = "*"
 path = "/shop/{*rest}"
 topic = "orders"
 mode = "http"
+
+[[route]]
+method = "POST"
+path = "/principal"
+topic = "orders"
+event = "order.update"
+[route.idempotency]
+principal = "x-user"
+
+[[route]]
+method = "POST"
+path = "/sharded"
+topic = "parts"
+shard_by = "x-customer"
+event = "part.update"
+
+[topic.parts]
+shards = 2
 "#;
 
 /// An address that leads to the embedded broker, whatever it says.

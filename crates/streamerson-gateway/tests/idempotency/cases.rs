@@ -1,15 +1,20 @@
 //! What holds over every broker.
 
 use axum::{
+    Router,
     body::Body,
     http::{Request, StatusCode},
+    routing::post,
 };
-use streamerson_core::{Problem, Reply, broker::Mark};
+use streamerson_core::{
+    Problem, Reply, Topic, Wire,
+    broker::{Append, Charge, Mark},
+};
 use streamerson_test::eventually;
 
 use crate::{
-    scene::{Scene, assert_created, assert_refused, created, keyed, with},
-    support::{Answer, send},
+    scene::{BOUND, Scene, assert_created, assert_refused, created, keyed, with},
+    support::{Answer, Bench, send},
 };
 
 pub(crate) async fn a_repetition_waits_and_then_gets_the_reply_of_the_first(mut scene: Scene) {
@@ -196,6 +201,109 @@ pub(crate) async fn after_a_timeout_nothing_is_known_for_a_while(mut scene: Scen
     assert_eq!(first.id, second.id);
 }
 
+/// A key stands for its request whatever became of it: another one under it would get its message id.
+pub(crate) async fn a_key_outlives_the_attempt_that_had_it(mut scene: Scene) {
+    assert_refused(&scene.send(keyed("/hurry", "timeout", "{}")).await, 504, "no reply");
+    let timed_out = scene.message().await;
+    let failure = Reply::from(Problem::new(StatusCode::BAD_GATEWAY));
+    let (_, failed) = scene.handled(keyed("/hurry", "failure", "{}"), failure).await;
+    let large = Reply::new("x".repeat(301)).with_content_type("text/plain");
+    let (_, too_large) = scene.handled(keyed("/small", "large", "{}"), large).await;
+    for (path, key, id) in
+        [("/hurry", "timeout", timed_out.id.to_string()), ("/hurry", "failure", failed), ("/small", "large", too_large)]
+    {
+        let other = scene.another_gateway();
+        let another_request = || with(path, "{\"another\":1}", &[("idempotency-key", key)]);
+        // The same request is sent on once no attempt is under way, with its id; another one never.
+        let again = eventually("it to be sent on", async || {
+            for app in [&scene.app, &other] {
+                assert_refused(&send(app, another_request()).await, 422, key);
+            }
+            assert_refused(&scene.send(keyed("/orders", key, "{}")).await, 422, "another path");
+            let begun = scene.begin(keyed(path, key, "{}"));
+            match begun.await.unwrap().status {
+                StatusCode::CONFLICT => None,
+                _ => scene.message_now(),
+            }
+        });
+        assert_eq!(again.await.id.to_string(), id, "{key}");
+    }
+}
+
+/// What is kept of requests with a key has a bound: past it, new keys are refused and known ones answered.
+pub(crate) async fn what_is_kept_of_a_topic_is_bounded(mut scene: Scene) {
+    let reply = || Reply::new("x".repeat(3000)).with_content_type("text/plain");
+    let mut kept = 0;
+    let refused = loop {
+        let key = format!("k{kept}");
+        let mut begun = scene.begin(keyed("/bounded", &key, "{}"));
+        tokio::select! {
+            message = scene.message() => {
+                scene.bench.reply(&message, reply()).await;
+                assert_eq!(begun.await.unwrap().status, StatusCode::OK);
+                kept += 1;
+            }
+            answer = &mut begun => break answer.unwrap(),
+        }
+        assert!(kept < 20, "there is no bound");
+    };
+    assert_eq!(kept, 5, "replies of 3,000 bytes in 20,000, with room for one of 4,000");
+    assert_refused(&refused, 503, "no room");
+    assert_eq!(refused.json()["reason"], "overloaded");
+    let appended = scene.bench.appended().await;
+    let (broker, key) = (&scene.bench.broker, scene.bench.topic.idempotency_meter());
+    eventually("the gateway tells the others", async || {
+        let question = Charge { key: key.clone(), bytes: 0, ttl: std::time::Duration::ZERO };
+        (broker.charge(question).await.unwrap() > BOUND - 4000).then_some(())
+    })
+    .await;
+    for app in [scene.app.clone(), scene.another_gateway()] {
+        assert_refused(&send(&app, keyed("/bounded", "new", "{}")).await, 503, "no room, at any gateway");
+        assert_eq!(send(&app, keyed("/bounded", "k0", "{}")).await.body, "x".repeat(3000), "answered as before");
+        assert_refused(&send(&app, keyed("/bounded", "k0", "[]")).await, 422, "another request");
+    }
+    assert_eq!(scene.bench.appended().await, appended, "nothing was sent");
+    // Without a key nothing is kept.
+    assert_created(&scene.handled(with("/bounded", "{}", &[]), created()).await.0);
+    let page = scene.bench.gateway.client().metrics().render();
+    let counted = "streamerson_marks_refused_total{topic=\"default:orders\",kind=\"idempotency\"} ";
+    let refused = page.lines().find_map(|line| line.strip_prefix(counted)).unwrap_or_else(|| panic!("{page}"));
+    assert!(refused.parse::<u64>().unwrap() >= 2, "{refused}");
+}
+
+/// A worker of another topic that knows the id of a request, which can be computed from its key, cannot answer it: neither
+/// its caller nor those that ask again get the forged reply.
+pub(crate) async fn a_worker_of_another_topic_cannot_answer(mut scene: Scene) {
+    let (broker, gateway) = (scene.bench.broker.clone(), scene.bench.gateway.clone());
+    let other = Bench { broker: broker.clone(), gateway: gateway.clone(), topic: Topic::new("hostile:other").unwrap() };
+    let mut stolen = other.consume(|_| None).await;
+    let app = Router::new().route("/other", post(gateway.request(&other.topic, "other.ask")));
+    let asked = tokio::spawn(async move { send(&app, with("/other", "{}", &[])).await });
+    let stolen = stolen.recv().await.unwrap();
+
+    let victim = scene.begin(keyed("/orders", "k", "{}"));
+    let message = scene.message().await;
+    let forged = Reply::new("\"forged\"").into_message(message.id.clone());
+    let forged = Wire::default().encode(&forged).unwrap();
+    let inbox = other.topic.inbox(stolen.inbox.as_ref().unwrap());
+    broker.append(vec![Append::new(inbox, forged)]).await.remove(0).unwrap();
+    // Behind it in the same inbox: its caller is answered after the client has read the forged one.
+    other.reply(&stolen, Reply::new("\"own\"")).await;
+    assert_eq!(asked.await.unwrap().body, "\"own\"");
+
+    scene.bench.reply(&message, created()).await;
+    assert_created(&victim.await.unwrap());
+    assert_created(&scene.send(keyed("/orders", "k", "{}")).await);
+}
+
+/// Two headers that say who is asking are two kinds of principals: the value of one is not that of the other.
+pub(crate) async fn principals_of_two_headers_are_apart(mut scene: Scene) {
+    let asked = |path, header| with(path, "{}", &[("idempotency-key", "k"), (header, "ann")]);
+    let (_, one) = scene.handled(asked("/principals", "authorization"), created()).await;
+    let (_, other) = scene.handled(asked("/users", "x-user"), created()).await;
+    assert_ne!(one, other);
+}
+
 pub(crate) async fn an_event_is_stored_once(mut scene: Scene) {
     let first = scene.send(keyed("/events", "k", "{}")).await;
     let other = scene.another_gateway();
@@ -258,8 +366,8 @@ pub(crate) async fn what_something_else_wrote_counts_as_nothing(mut scene: Scene
     let key = scene.bench.topic.idempotency_mark(&id.parse().unwrap());
     for foreign in ["", "x", "a b c", "a -\n", "a -\n{}\n", "\n\n\n"] {
         let ttl = std::time::Duration::from_secs(60);
-        scene.bench.broker.mark(Mark { key: key.clone(), value: foreign.into(), ttl }).await.unwrap();
-        let (answer, again) = scene.handled(keyed("/orders", "k", "{}"), created()).await;
+        scene.bench.broker.mark(vec![Mark { key: key.clone(), value: foreign.into(), ttl }]).await.unwrap();
+        let (answer, again) = scene.handled_soon(keyed_fn("/orders", "k"), created()).await;
         assert_created(&answer);
         assert_eq!(id, again, "{foreign:?}");
         assert_created(&scene.send(keyed("/orders", "k", "{}")).await);

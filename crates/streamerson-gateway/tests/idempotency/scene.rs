@@ -16,6 +16,9 @@ use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
 
 use crate::support::{Answer, Bench, send};
 
+/// How many bytes may be kept of requests with a key that come through `/bounded`.
+pub(crate) const BOUND: u64 = 20_000;
+
 const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(crate) struct Scene {
@@ -86,11 +89,13 @@ fn app(bench: &Bench, client: Client) -> Router {
     Router::new()
         .route("/orders", any(route.clone().idempotent(once.clone())))
         .route("/principals", post(route.clone().idempotent(for_each)))
+        .route("/users", post(route.clone().idempotent(once.clone().principal("x-user"))))
         .route("/required", post(route.clone().idempotent(once.clone().required(true))))
         .route("/small", post(route.clone().idempotent(once.clone().reply_bytes_max(300))))
         .route("/brief", post(route.clone().idempotent(Idempotency::within(Duration::from_secs(2)))))
-        .route("/hurry", post(route.idempotent(once.clone()).timeout(Duration::from_millis(300))))
+        .route("/hurry", any(route.clone().idempotent(once.clone()).timeout(Duration::from_millis(300))))
         .route("/events", post(gateway.emit(topic, "order.seen").idempotent(once.clone())))
+        .route("/bounded", any(route.clone().idempotent(once.clone().reply_bytes_max(4000).topic_bytes_max(BOUND))))
         .route("/whole", any(whole.idempotent(once)))
 }
 

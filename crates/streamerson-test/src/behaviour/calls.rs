@@ -6,11 +6,8 @@ use futures_util::{FutureExt, future::join};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use streamerson_core::{
-    Call, EventType, MessageId, Name, Problem, Reply, SharedBroker, Topic, Wire,
-    broker::Append,
-    client::CallError,
-    group::Outcome,
-    wire::WireFormat,
+    Call, EventType, MessageId, Name, Problem, Reply, SharedBroker, Topic, Wire, broker::Append, client::CallError,
+    group::Outcome, wire::WireFormat,
 };
 
 use super::scene::{Scene, Worker, append, inbox_of, next, reply_to, request};
@@ -262,7 +259,10 @@ pub async fn may_share_an_id_across_topics(broker: SharedBroker) {
     };
     let both = join(client.request(&one.topic, to_one), client.request(&other.topic, to_other));
     let ((of_one, of_other), ()) = join(both, answer).await;
-    assert_eq!((of_one.expect("a reply").payload, of_other.expect("a reply").payload), ("of one".into(), "of other".into()));
+    assert_eq!(
+        (of_one.expect("a reply").payload, of_other.expect("a reply").payload),
+        ("of one".into(), "of other".into())
+    );
 }
 
 /// Replies for nobody, and entries that are no replies, are in nobody's way.

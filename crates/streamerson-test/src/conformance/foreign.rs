@@ -7,8 +7,8 @@ use std::time::Duration;
 use streamerson_core::{
     BrokerError, EntryId, MessageId, Name, ScheduleId, StreamKey, UnixMillis,
     broker::{
-        Append, DeadAppend, Fence, GroupStart, LeaseRequest, Mark, REGISTRY_NAMES_MAX, Range, Replay, ReplyAppend,
-        Scheduled, ScheduledRange, Settlement, TrimTo,
+        Append, Charge, DeadAppend, Fence, GroupStart, LeaseRequest, Mark, REGISTRY_NAMES_MAX, Range, Replay,
+        ReplyAppend, Scheduled, ScheduledRange, Settlement, TrimTo,
     },
 };
 
@@ -181,7 +181,11 @@ pub async fn stops_what_is_due_and_loses_none(subject: Subject) {
         broker.move_due(&schedule, 10).await.map(drop),
         broker.schedule(&schedule, vec![scheduled("c")]).await.remove(0),
         broker
-            .mark(Mark { key: scene.topic.idempotency_mark(&MessageId::unique()), value: "x".into(), ttl: FOREVER })
+            .mark(vec![Mark {
+                key: scene.topic.idempotency_mark(&MessageId::unique()),
+                value: "x".into(),
+                ttl: FOREVER,
+            }])
             .await,
     ] {
         let error = error.expect_err("the server is full");
@@ -217,9 +221,9 @@ pub async fn is_told_by_calls_on_other_keys(subject: Subject) {
     let (broker, schedule) = (&subject.broker, scene.topic.schedule());
     let server = subject.server.as_ref().expect("a case for servers runs on one");
     let (owner, registry) = (scene.topic.owner(&scene.group), scene.topic.registry(&scene.group));
-    let mark = scene.topic.idempotency_mark(&MessageId::unique());
+    let (mark, meter) = (scene.topic.idempotency_mark(&MessageId::unique()), scene.topic.idempotency_meter());
     let key = |text: &str| StreamKey::raw(text.to_owned());
-    for foreign in [schedule.key(), owner.as_str(), registry.as_str(), mark.as_str()] {
+    for foreign in [schedule.key(), owner.as_str(), registry.as_str(), mark.as_str(), meter.as_str()] {
         append_to(broker, &key(foreign), "a stream").await;
     }
     let later = key(schedule.key());
@@ -235,8 +239,12 @@ pub async fn is_told_by_calls_on_other_keys(subject: Subject) {
     assert_wrong_type(&key(registry.as_str()), broker.register(&registry, &holder, FOREVER).await);
     assert_wrong_type(&key(registry.as_str()), broker.unregister(&registry, &holder).await);
     let value = Mark { key: mark.clone(), value: "x".into(), ttl: FOREVER };
-    assert_wrong_type(&key(mark.as_str()), broker.mark_if_absent(value.clone()).await);
-    broker.mark(value).await.expect("a mark takes the place of anything");
+    assert_wrong_type(&key(mark.as_str()), broker.mark_if_absent(vec![value.clone()]).await);
+    broker.mark(vec![value]).await.expect("a mark takes the place of anything");
+    let charge = |bytes| Charge { key: meter.clone(), bytes, ttl: FOREVER };
+    for bytes in [0, 1] {
+        assert_wrong_type(&key(meter.as_str()), broker.charge(charge(bytes)).await);
+    }
     let (dead, id) = (scene.topic.dead(), EntryId::new(1, 0));
     occupy(&subject, &dead).await;
     assert_wrong_type(&dead, broker.drop_entries(&dead, vec![id]).await);

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use streamerson_core::{
-    MarkKey, MessageId, SharedBroker,
-    broker::{Append, DeadAppend, Fence, Mark, ReplyAppend, Settlement},
+    MarkKey, MessageId, MeterKey, SharedBroker,
+    broker::{Append, Charge, DeadAppend, Fence, Mark, ReplyAppend, Settlement},
 };
 use tokio::task::JoinSet;
 
@@ -24,14 +24,45 @@ async fn recall(broker: &SharedBroker, keys: &[&MarkKey]) -> Vec<Option<Bytes>> 
     broker.recall(keys.iter().map(|key| (*key).clone()).collect()).await.expect("recalled")
 }
 
+async fn set_if_absent(broker: &SharedBroker, mark: Mark) -> Option<Bytes> {
+    broker.mark_if_absent(vec![mark]).await.expect("an answer").pop().expect("an answer for the mark")
+}
+
+/// A meter answers the sum of what was added by all callers, each for its time, and the meters of topics and groups are
+/// apart.
+pub async fn are_metered(broker: SharedBroker) {
+    let scene = Scene::new(broker.clone());
+    let (key, other) = (scene.topic.idempotency_meter(), scene.topic.done_meter(&scene.group));
+    let charge = async |key: &MeterKey, bytes, ttl| {
+        broker.charge(Charge { key: key.clone(), bytes, ttl }).await.expect("charged")
+    };
+    let short = Duration::from_millis(200);
+    assert_eq!(charge(&key, 0, FOREVER).await, 0);
+    assert_eq!(charge(&key, 5, FOREVER).await, 5);
+    assert_eq!(charge(&key, 7, 2 * FOREVER).await, 12);
+    assert!(charge(&key, 1000, short).await >= 1012);
+    assert_eq!(charge(&other, 1, FOREVER).await, 1);
+    eventually("the bytes are taken off", async || (charge(&key, 0, short).await == 12).then_some(())).await;
+    let chargers = (0..8).map(|_| {
+        let (broker, key) = (broker.clone(), key.clone());
+        async move {
+            for _ in 0..50 {
+                broker.charge(Charge { key: key.clone(), bytes: 10, ttl: FOREVER }).await.expect("charged");
+            }
+        }
+    });
+    JoinSet::from_iter(chargers).join_all().await;
+    assert_eq!(charge(&key, 0, FOREVER).await, 4012);
+}
+
 /// Marks are recalled byte for byte, in the order of the question, and the last one set counts.
 pub async fn are_recalled(broker: SharedBroker) {
     let scene = Scene::new(broker.clone());
     let (odd, empty, none) = (a_key(&scene), a_key(&scene), a_key(&scene));
     let bytes = Bytes::from_static(&[0xff, 0x00, b'\r', b'\n', 0xc3]);
-    broker.mark(mark(&odd, "first")).await.expect("marked");
-    broker.mark(mark(&odd, bytes.clone())).await.expect("marked");
-    broker.mark(mark(&empty, "")).await.expect("marked");
+    broker.mark(vec![mark(&odd, "first")]).await.expect("marked");
+    broker.mark(vec![mark(&odd, bytes.clone()), mark(&empty, "x"), mark(&empty, "")]).await.expect("marked");
+    broker.mark(vec![]).await.expect("nothing to mark");
     let found = recall(&broker, &[&empty, &none, &odd, &odd]).await;
     assert_eq!(found, [Some(Bytes::new()), None, Some(bytes.clone()), Some(bytes)]);
     assert_eq!(recall(&broker, &[]).await, []);
@@ -42,11 +73,11 @@ pub async fn go_by_themselves(broker: SharedBroker) {
     let scene = Scene::new(broker.clone());
     let (short, long) = (a_key(&scene), a_key(&scene));
     let ttl = Duration::from_millis(100);
-    broker.mark(Mark { ttl, ..mark(&short, "short") }).await.expect("marked");
-    broker.mark(Mark { ttl, ..mark(&long, "long") }).await.expect("marked");
-    broker.mark(mark(&long, "longer")).await.expect("marked again, for longer");
+    broker.mark(vec![Mark { ttl, ..mark(&short, "short") }]).await.expect("marked");
+    broker.mark(vec![Mark { ttl, ..mark(&long, "long") }]).await.expect("marked");
+    broker.mark(vec![mark(&long, "longer")]).await.expect("marked again, for longer");
     let absent = eventually("the mark goes", async || {
-        broker.mark_if_absent(mark(&short, "next")).await.expect("an answer").is_none().then_some(())
+        set_if_absent(&broker, mark(&short, "next")).await.is_none().then_some(())
     });
     absent.await;
     assert_eq!(recall(&broker, &[&short, &long]).await, [Some("next".into()), Some("longer".into())]);
@@ -56,14 +87,20 @@ pub async fn go_by_themselves(broker: SharedBroker) {
 pub async fn are_set_if_absent(broker: SharedBroker) {
     let scene = Scene::new(broker.clone());
     let key = a_key(&scene);
-    assert_eq!(broker.mark_if_absent(mark(&key, "first")).await.expect("an answer"), None);
+    assert_eq!(set_if_absent(&broker, mark(&key, "first")).await, None);
     for value in ["second", "third"] {
-        let found = broker.mark_if_absent(mark(&key, value)).await.expect("an answer");
+        let found = set_if_absent(&broker, mark(&key, value)).await;
         assert_eq!(found, Some(Bytes::from_static(b"first")));
     }
     assert_eq!(recall(&broker, &[&key]).await, [Some("first".into())]);
-    broker.mark(mark(&key, "")).await.expect("marked");
-    assert_eq!(broker.mark_if_absent(mark(&key, "x")).await.expect("an answer"), Some(Bytes::new()), "empty is there");
+    broker.mark(vec![mark(&key, "")]).await.expect("marked");
+    assert_eq!(set_if_absent(&broker, mark(&key, "x")).await, Some(Bytes::new()), "empty is there");
+    // Some that are there and some that are not, each answered in its place.
+    let (new, other) = (a_key(&scene), a_key(&scene));
+    let marks = vec![mark(&new, "new"), mark(&key, "x"), mark(&other, "other"), mark(&new, "again")];
+    let found = broker.mark_if_absent(marks).await.expect("an answer");
+    assert_eq!(found, [None, Some(Bytes::new()), None, Some("new".into())]);
+    assert_eq!(broker.mark_if_absent(vec![]).await.expect("an answer"), []);
 }
 
 /// Of many who set the same mark if it is absent, one does, and all others find its value.
@@ -74,7 +111,7 @@ pub async fn are_set_by_one_of_many(broker: SharedBroker) {
         let mut setters = JoinSet::new();
         for setter in 0..8 {
             let (broker, mark) = (broker.clone(), mark(&key, setter.to_string()));
-            setters.spawn(async move { (setter, broker.mark_if_absent(mark).await.expect("an answer")) });
+            setters.spawn(async move { (setter, set_if_absent(&broker, mark).await) });
         }
         let (set, found): (Vec<_>, Vec<_>) =
             setters.join_all().await.into_iter().partition(|(_, found)| found.is_none());
@@ -118,8 +155,10 @@ pub async fn are_set_with_the_ack(broker: SharedBroker) {
 pub async fn are_no_streams(broker: SharedBroker) {
     let scene = Scene::new(broker.clone());
     scene.append("a").await;
-    broker.mark(mark(&a_key(&scene), "x")).await.expect("marked");
-    broker.mark(mark(&scene.topic.done_mark(&scene.group, &MessageId::unique()), "x")).await.expect("marked");
+    broker.mark(vec![mark(&a_key(&scene), "x")]).await.expect("marked");
+    broker.mark(vec![mark(&scene.topic.done_mark(&scene.group, &MessageId::unique()), "x")]).await.expect("marked");
+    let charge = Charge { key: scene.topic.idempotency_meter(), bytes: 1, ttl: FOREVER };
+    broker.charge(charge).await.expect("charged");
     let (mut found, mut page) = (Vec::new(), Some(0));
     while let Some(at) = page {
         let streams = broker.streams(at).await.expect("a page");

@@ -14,10 +14,10 @@ use streamerson_core::{
     Broker, BrokerError, Entry, EntryId, MarkKey, Name, OwnerKey, RegistryKey, Schedule, ScheduleId, SharedBroker,
     StreamKey, UnixMillis,
     broker::{
-        Append, Appended, Delivered, Due, Fence, GroupInfo, GroupReader, GroupStart, Health, Keep, LeaseRequest,
-        LeaseState, Mark, MemberInfo, Membership, Pending, PendingEntry, Range, ReadWaker, Reader, ReclaimFrom,
-        Reclaimed, Replay, Scheduled, ScheduledPage, ScheduledRange, SettledBatch, Settlement, StreamInfo, StreamPage,
-        StreamRead, TrimTo,
+        Append, Appended, Charge, Delivered, Due, Fence, GroupInfo, GroupReader, GroupStart, Health, Keep,
+        LeaseRequest, LeaseState, Mark, MemberInfo, Membership, Pending, PendingEntry, Range, ReadWaker, Reader,
+        ReclaimFrom, Reclaimed, Replay, Scheduled, ScheduledPage, ScheduledRange, SettledBatch, Settlement, StreamInfo,
+        StreamPage, StreamRead, TrimTo,
     },
 };
 use tokio::{
@@ -293,8 +293,9 @@ impl Broker for Link {
         cancel_scheduled(schedule: &Schedule, ids: Vec<ScheduleId>) about schedule.key() => Vec<ScheduleId>;
         replay(replay: Replay) about replay.dead => Option<EntryId>;
         drop_entries(key: &StreamKey, ids: Vec<EntryId>) about key => u64;
-        mark(mark: Mark) about mark.key => ();
-        mark_if_absent(mark: Mark) about mark.key => Option<Bytes>;
+        mark(marks: Vec<Mark>) about marks.len() => ();
+        mark_if_absent(marks: Vec<Mark>) about marks.len() => Vec<Option<Bytes>>;
+        charge(charge: Charge) about charge.key => u64;
         recall(keys: Vec<MarkKey>) about keys.len() => Vec<Option<Bytes>>;
         lease(request: LeaseRequest) about request.key => LeaseState;
         release_lease(key: &OwnerKey, holder: &Name) about key => bool;

@@ -1,7 +1,7 @@
 //! Small values that go by themselves.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
     time::Duration,
 };
@@ -10,11 +10,13 @@ use bytes::Bytes;
 
 use super::{
     budget::{Budget, Share},
+    clock::unix_millis,
     store::{Step, Store},
 };
 use crate::{
-    broker::{BrokerError, Mark},
-    keys::MarkKey,
+    broker::{BrokerError, Charge, Mark},
+    keys::{MarkKey, MeterKey},
+    message::UnixMillis,
 };
 
 /// About what a mark takes besides its key and its value: its places in two tables.
@@ -26,6 +28,8 @@ pub(super) struct Marks {
     held: HashMap<MarkKey, Held>,
     /// When each goes, soonest first.
     expiring: BTreeSet<(Duration, MarkKey)>,
+    /// Bytes by when they are taken off, in Unix milliseconds. There is one meter for each topic with bounded marks.
+    meters: HashMap<MeterKey, BTreeMap<u64, u64>>,
 }
 
 #[derive(Debug)]
@@ -56,6 +60,21 @@ impl Marks {
         }
     }
 
+    /// Adds to a meter, and answers its sum.
+    fn charge(&mut self, charge: &Charge, now: UnixMillis) -> u64 {
+        let meter = self.meters.entry(charge.key.clone()).or_default();
+        *meter = meter.split_off(&(now.0 + 1));
+        if charge.bytes > 0 {
+            let bytes = meter.entry(charge.ends(now)).or_default();
+            *bytes = bytes.saturating_add(charge.bytes);
+        }
+        let sum = meter.values().fold(0, |sum: u64, bytes| sum.saturating_add(*bytes));
+        if meter.is_empty() {
+            self.meters.remove(&charge.key);
+        }
+        sum
+    }
+
     /// Removes the next mark whose time has come; answers whether there was one.
     pub(super) fn sweep_one(&mut self, now: Duration) -> bool {
         let Some(due) = self.expiring.first().filter(|(at, _)| *at <= now).cloned() else { return false };
@@ -70,26 +89,38 @@ fn bytes_of(mark: &Mark) -> u64 {
 }
 
 impl Store {
-    pub(super) fn mark(&self, mark: Mark) -> Result<(), BrokerError> {
-        let mut step = self.step([mark.key.place()]);
-        step.admit_bytes(bytes_of(&mark))?;
-        step.mark(mark);
+    pub(super) fn mark(&self, marks: Vec<Mark>) -> Result<(), BrokerError> {
+        let mut step = self.step(marks.iter().map(|mark| mark.key.place()));
+        for mark in &marks {
+            step.admit_bytes(bytes_of(mark))?;
+            step.mark(mark.clone());
+        }
         drop(step);
         self.sweep_next();
         Ok(())
     }
 
-    pub(super) fn mark_if_absent(&self, mark: Mark) -> Result<Option<Bytes>, BrokerError> {
-        let mut step = self.step([mark.key.place()]);
+    pub(super) fn mark_if_absent(&self, marks: Vec<Mark>) -> Result<Vec<Option<Bytes>>, BrokerError> {
+        let mut step = self.step(marks.iter().map(|mark| mark.key.place()));
         let now = step.now();
-        if let Some(value) = step.shard(mark.key.place()).marks.get(&mark.key, now) {
-            return Ok(Some(value.clone()));
+        let mut found = Vec::with_capacity(marks.len());
+        for mark in &marks {
+            let value = step.shard(mark.key.place()).marks.get(&mark.key, now).cloned();
+            if value.is_none() {
+                step.admit_bytes(bytes_of(mark))?;
+                step.mark(mark.clone());
+            }
+            found.push(value);
         }
-        step.admit_bytes(bytes_of(&mark))?;
-        step.mark(mark);
         drop(step);
         self.sweep_next();
-        Ok(None)
+        Ok(found)
+    }
+
+    pub(super) fn charge(&self, charge: &Charge) -> u64 {
+        let mut step = self.step([charge.key.place()]);
+        let now = UnixMillis(unix_millis(step.now()));
+        step.shard(charge.key.place()).marks.charge(charge, now)
     }
 
     pub(super) fn recall(&self, keys: &[MarkKey]) -> Vec<Option<Bytes>> {
@@ -134,8 +165,8 @@ mod tests {
         let (broker, topic) = (Memory::new(), a_topic());
         let (mut most, again) = (0, mark(&topic));
         for _ in 0..1000 {
-            broker.mark(again.clone()).await.unwrap();
-            broker.mark_if_absent(mark(&topic)).await.unwrap();
+            broker.mark(vec![again.clone()]).await.unwrap();
+            broker.mark_if_absent(vec![mark(&topic)]).await.unwrap();
             most = most.max(broker.bytes_used());
             advance(TTL / 10).await;
         }
@@ -159,7 +190,7 @@ mod tests {
         let broker = Memory::with_bytes_max(20_000);
         let mut refused = None;
         for _ in 0..20 {
-            refused = refused.or(broker.mark(mark(&a_topic())).await.err());
+            refused = refused.or(broker.mark(vec![mark(&a_topic())]).await.err());
         }
         assert!(matches!(refused, Some(BrokerError::Refused { code, .. }) if &*code == "OOM"));
         advance(TTL).await;

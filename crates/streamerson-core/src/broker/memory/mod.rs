@@ -36,9 +36,10 @@ use self::{
     store::{Store, check},
 };
 use super::{
-    Append, Appended, Broker, BrokerError, Due, Fence, GroupInfo, GroupReader, GroupStart, Health, Keep, LeaseRequest,
-    LeaseState, Mark, MemberInfo, Membership, Pending, PendingEntry, Range, Reader, ReclaimFrom, Reclaimed, Replay,
-    Scheduled, ScheduledPage, ScheduledRange, SettledBatch, Settlement, SharedBroker, StreamInfo, StreamPage, TrimTo,
+    Append, Appended, Broker, BrokerError, Charge, Due, Fence, GroupInfo, GroupReader, GroupStart, Health, Keep,
+    LeaseRequest, LeaseState, Mark, MemberInfo, Membership, Pending, PendingEntry, Range, Reader, ReclaimFrom,
+    Reclaimed, Replay, Scheduled, ScheduledPage, ScheduledRange, SettledBatch, Settlement, SharedBroker, StreamInfo,
+    StreamPage, TrimTo,
 };
 use crate::{
     entry::{Entry, EntryId},
@@ -270,12 +271,16 @@ impl Broker for Memory {
         self.answer(move |store| Ok(store.step([&key]).stream(&key).map_or(0, |stream| stream.drop_entries(&ids))))
     }
 
-    fn mark(&self, mark: Mark) -> BoxFuture<'_, Result<(), BrokerError>> {
-        self.answer(move |store| store.mark(mark))
+    fn mark(&self, marks: Vec<Mark>) -> BoxFuture<'_, Result<(), BrokerError>> {
+        self.answer(move |store| store.mark(marks))
     }
 
-    fn mark_if_absent(&self, mark: Mark) -> BoxFuture<'_, Result<Option<Bytes>, BrokerError>> {
-        self.answer(move |store| store.mark_if_absent(mark))
+    fn mark_if_absent(&self, marks: Vec<Mark>) -> BoxFuture<'_, Result<Vec<Option<Bytes>>, BrokerError>> {
+        self.answer(move |store| store.mark_if_absent(marks))
+    }
+
+    fn charge(&self, charge: Charge) -> BoxFuture<'_, Result<u64, BrokerError>> {
+        self.answer(move |store| Ok(store.charge(&charge)))
     }
 
     fn recall(&self, keys: Vec<MarkKey>) -> BoxFuture<'_, Result<Vec<Option<Bytes>>, BrokerError>> {

@@ -1,7 +1,6 @@
-//! The key of a request, and what is made of it.
+//! The header `Idempotency-Key`, parsed.
 
 use axum::http::{HeaderMap, HeaderName};
-use sha2::{Digest, Sha256};
 
 /// Longest key. Those in use are UUIDs and the like.
 const KEY_CHARS_MAX: usize = 255;
@@ -60,30 +59,6 @@ fn bare(text: &str) -> Result<(String, &str), Invalid> {
     Ok((key.to_owned(), rest))
 }
 
-/// A hash of parts that cannot run into each other. Clients choose what is hashed, so it must be one that they cannot make
-/// collide: who could, would get the reply to another's request.
-pub(super) struct Hash(Sha256);
-
-impl Hash {
-    /// A hash of this kind, different from that of the same parts of another kind.
-    pub(super) fn new(kind: &str) -> Self {
-        Self(Sha256::new()).part(kind)
-    }
-
-    #[must_use]
-    pub(super) fn part(mut self, part: impl AsRef<[u8]>) -> Self {
-        let part = part.as_ref();
-        self.0.update((part.len() as u64).to_be_bytes());
-        self.0.update(part);
-        self
-    }
-
-    /// The first bytes of it, in hexadecimal digits.
-    pub(super) fn into_hex(self, bytes: usize) -> String {
-        self.0.finalize().iter().take(bytes).map(|byte| format!("{byte:02x}")).collect()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use axum::http::HeaderValue;
@@ -122,15 +97,5 @@ mod tests {
             assert!(key(&[bad]).is_err(), "{bad}");
         }
         assert!(key(&["a", "a"]).is_err(), "two of them");
-    }
-
-    #[test]
-    fn parts_do_not_run_into_each_other() {
-        let hash = |parts: &[&str]| parts.iter().fold(Hash::new("k"), |hash, part| hash.part(part)).into_hex(24);
-        assert_eq!(hash(&["a", "b"]), hash(&["a", "b"]));
-        assert_eq!(hash(&["a"]).len(), 48);
-        assert_ne!(hash(&["a", "b"]), hash(&["ab"]));
-        assert_ne!(hash(&["a", ""]), hash(&["", "a"]));
-        assert_ne!(Hash::new("a").into_hex(24), Hash::new("b").into_hex(24));
     }
 }

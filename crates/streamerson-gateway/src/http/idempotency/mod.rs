@@ -3,26 +3,26 @@
 //! The header is that of the IETF draft `draft-ietf-httpapi-idempotency-key-header`. What became of a request is
 //! remembered in the broker, so that all gateways know it.
 
+mod attempt;
 mod key;
-mod mark;
-mod once;
+mod record;
 
 use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderName};
-use streamerson_core::{EventType, MessageId, Topic};
+use streamerson_core::{EventType, Fingerprint, MessageId, Topic, mark_budget::MarkBudget};
 
-use self::key::{Hash, Invalid};
-pub(super) use self::once::{asked, once};
+pub(super) use self::attempt::{fingerprint, run_idempotent};
+use self::key::Invalid;
 use super::refusal::Refusal;
 use crate::gateway::valid;
 
 /// The header that names a request.
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// How long a reply is kept unless a route says otherwise.
-const TTL: Duration = Duration::from_secs(24 * 60 * 60);
+const TTL: Duration = Duration::from_secs(60 * 60);
 /// Largest reply that is kept unless a route says otherwise, in bytes.
-const REPLY_BYTES_MAX: usize = 64 * 1024;
+const REPLY_BYTES_MAX: usize = 16 * 1024;
 
 /// How much of the hash the message id has, in bytes: what a handler emits gets an id made of it, and that has to fit too.
 const ID_BYTES: usize = 24;
@@ -40,7 +40,12 @@ const ID_BYTES: usize = 24;
 /// A reply from 500 on is not kept, nor is one that is larger than [`Idempotency::reply_bytes_max`], and after a timeout
 /// nothing is known: then a repetition is sent on, under the same message id. Consumers that remember what they have
 /// handled, by the layer `DeduplicateLayer` of the consumer crate, answer it with the reply of the first; with others the
-/// handler runs again. A gateway that dies leaves nothing behind: what it had begun is forgotten 2 s after its deadline.
+/// handler runs again. After a timeout, and where a gateway dies, repetitions are 409 until 2 s after the deadline. The key
+/// stands for its request all the while: another request under it is 422 for as long as replies are kept, whatever became
+/// of the first.
+///
+/// What is kept of all requests of a topic takes [`Idempotency::topic_bytes_max`] at most; past that, requests with a new
+/// key are 503, and those with a known key are answered as ever.
 ///
 /// A client that hangs up does not stop a request with a key, so that its repetition finds the reply. A process that ends
 /// waits for them by [`Gateway::finished`](crate::Gateway::finished).
@@ -53,16 +58,18 @@ pub struct Idempotency {
     principal: Option<HeaderName>,
     required: bool,
     pub(super) reply_bytes_max: usize,
+    pub(super) topic_bytes_max: u64,
 }
 
 impl Default for Idempotency {
     fn default() -> Self {
-        Self { ttl: TTL, principal: None, required: false, reply_bytes_max: REPLY_BYTES_MAX }
+        let topic_bytes_max = MarkBudget::BYTES_MAX_DEFAULT;
+        Self { ttl: TTL, principal: None, required: false, reply_bytes_max: REPLY_BYTES_MAX, topic_bytes_max }
     }
 }
 
 impl Idempotency {
-    /// Keeps replies for so long; 24 hours by default.
+    /// Keeps replies for so long; one hour by default.
     pub fn within(ttl: Duration) -> Self {
         Self { ttl, ..Self::default() }
     }
@@ -87,10 +94,23 @@ impl Idempotency {
         self
     }
 
-    /// Largest reply that is kept, headers included, in bytes; 65,536 by default.
+    /// Largest reply that is kept, headers included, in bytes; 16,384 by default.
     pub fn reply_bytes_max(mut self, bytes: usize) -> Self {
         self.reply_bytes_max = bytes;
         self
+    }
+
+    /// How many bytes the broker keeps of all requests with a key of the route's topic, whichever gateway and route they
+    /// came through; 256 MiB by default. A request takes about 350 bytes and its reply, for as long as replies are kept.
+    /// All routes of a topic should agree on it.
+    pub fn topic_bytes_max(mut self, bytes: u64) -> Self {
+        self.topic_bytes_max = bytes;
+        self
+    }
+
+    /// Whether the header is one that the message id is made of.
+    pub(super) fn relies_on(&self, header: &HeaderName) -> bool {
+        *header == IDEMPOTENCY_KEY || self.principal.as_ref() == Some(header)
     }
 
     /// The message id that a request has because of its key; `None` without a key.
@@ -108,9 +128,11 @@ impl Idempotency {
             Ok(None) => return Ok(None),
             Err(Invalid(rule)) => return Err(Refusal::KeyInvalid(rule)),
         };
-        let hash = Hash::new("id").part(topic.to_string()).part(event.as_str()).part(key);
-        let values = self.principal.iter().flat_map(|principal| headers.get_all(principal));
-        let id = values.fold(hash, Hash::part).into_hex(ID_BYTES);
+        let hash = Fingerprint::new("id").part(topic.to_string()).part(event.as_str()).part(key);
+        // With its name, so that the values of two headers are two principals.
+        let values =
+            self.principal.iter().flat_map(|name| headers.get_all(name).iter().map(move |value| (name, value)));
+        let id = values.fold(hash, |hash, (name, value)| hash.part(name.as_str()).part(value)).into_hex(ID_BYTES);
         // Hexadecimal digits always are an id.
         Ok(MessageId::new(id).ok())
     }

@@ -54,7 +54,8 @@ fn the_documented_file_is_read_as_it_is_documented() {
     let route = &config.routes[0];
     assert_eq!((route.path.as_str(), route.timeout), ("/orders/{id}", Duration::from_secs(2)));
     assert_eq!(config.upstreams[route.upstream].backlog_max, 100_000);
-    let idempotency = Idempotency::within(Duration::from_secs(24 * 60 * 60)).principal("authorization");
+    let idempotency =
+        Idempotency::within(Duration::from_secs(60 * 60)).principal("authorization").topic_bytes_max(67_108_864);
     assert_eq!(route.idempotency, Some(idempotency));
     // What needs files of the reader's is there to be uncommented.
     let whole: Vec<_> = DOCUMENTED.lines().map(|line| line.strip_prefix("# ").unwrap_or(line)).collect();
@@ -158,6 +159,11 @@ fn a_table_under_a_route_is_about_requests_that_are_repeated() {
     let all = "idempotency = { ttl = \"1h\", required = true, principal = \"X-User\", reply_bytes_max = 5 }";
     let expected = Idempotency::within(Duration::from_secs(3600)).required(true).principal("x-user").reply_bytes_max(5);
     assert_eq!(idempotency(all), expected);
+    // All routes of the topic have its bound.
+    let bounded = idempotency("[route.idempotency]\n[topic.orders]\nidempotency_bytes_max = 1000\n");
+    assert_eq!(bounded, Idempotency::default().topic_bytes_max(1000));
+    let zero = complaints(&format!("[topic.orders]\nidempotency_bytes_max = 0\n{ROUTE}"));
+    assert!(zero.contains("topic.orders.idempotency_bytes_max"), "{zero}");
 }
 
 #[test]

@@ -13,7 +13,7 @@ use toml::de::DeValue;
 use super::{
     mistake::Mistakes,
     route::PlacedRoute,
-    table::{Parsed, Table, count, text},
+    table::{Parsed, Table, count, some, text},
 };
 
 /// A broker as some topics use it: each has a client of its own.
@@ -33,6 +33,8 @@ pub(super) struct TopicConfig<B> {
     /// The parts that it is in, if it says so; nothing where what it says makes no sense.
     shards: Option<Option<Shards>>,
     backlog_max: Option<u64>,
+    /// The bound of the marks of requests with an idempotency key.
+    idempotency_bytes_max: Option<u64>,
 }
 
 /// The broker of topics that name none.
@@ -79,6 +81,8 @@ pub(super) fn topics<B: FromStr<Err: Display>>(table: Table<'_>, mistakes: &mut 
         let (span, title) = (table.span().clone(), format!("topic.{name}"));
         let broker = broker(&mut table, mistakes);
         let backlog_max = table.get(mistakes, "backlog_max", count).map(|backlog| backlog.value);
+        let idempotency_bytes_max =
+            table.get(mistakes, "idempotency_bytes_max", some).map(|idempotency_bytes_max| idempotency_bytes_max.value);
         let wire = table.get(mistakes, "wire", |value| {
             let word = text(value)?;
             word.parse().map_err(|_: UnknownWireFormat| format!("it is \"v1\" or \"js\", not {word:?}"))
@@ -94,7 +98,7 @@ pub(super) fn topics<B: FromStr<Err: Display>>(table: Table<'_>, mistakes: &mut 
             Ok(topic) if topics.iter().any(|before| before.topic == topic) => {
                 mistakes.add(&span, title, format!("{topic} has a table already; make one of the two"));
             }
-            Ok(topic) => topics.push(TopicConfig { topic, broker, wire, shards, backlog_max }),
+            Ok(topic) => topics.push(TopicConfig { topic, broker, wire, shards, backlog_max, idempotency_bytes_max }),
             Err(error) => mistakes.add(&span, title, error.to_string()),
         }
     }
@@ -129,6 +133,10 @@ pub(super) fn assign<B: Clone + PartialEq + FromStr<Err: Display>>(
             Some(Some(shards)) => route.place_in_shards(Some(shards), mistakes),
             // That is a mistake of its own.
             Some(None) => {}
+        }
+        if let Some(bytes) = config.and_then(|config| config.idempotency_bytes_max) {
+            let idempotency = &mut route.config.idempotency;
+            *idempotency = idempotency.take().map(|idempotency| idempotency.topic_bytes_max(bytes));
         }
         let own = config.and_then(|config| config.broker.clone());
         let Some(broker) = own.or_else(|| usual.resolve(route, mistakes)) else { continue };

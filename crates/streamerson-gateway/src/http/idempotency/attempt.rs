@@ -1,0 +1,236 @@
+//! One attempt at a request with an idempotency key, from its record to its reply.
+//!
+//! Two marks say what is known of a key. The *record* has the request's fingerprint for as long as the route keeps replies,
+//! and the reply once there is one. The *attempt* is there while a gateway handles the request, and goes by itself a little
+//! after the deadline. The gateway that sets the attempt looks at the record behind it and not before, so it cannot miss the
+//! reply of the attempt before.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use streamerson_core::{
+    BrokerError, Fingerprint, MarkKey, MessageId, Name, Reply,
+    broker::Mark,
+    client::CallError,
+    mark_budget::{MarkBudget, MarkKind, Reservation},
+};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+
+use super::{
+    Idempotency,
+    record::{self, OPEN_LEN, Record},
+};
+use crate::http::{
+    refusal::Refusal,
+    respond,
+    route::{Accepted, Settings},
+};
+
+/// How long after its deadline a request counts as being handled: a call may end a little later.
+const GRACE: Duration = Duration::from_secs(2);
+/// How long a reply may wait for being stored.
+const STORED_WITHIN: Duration = Duration::from_secs(1);
+/// The pause before a question is asked again whose answer was lost.
+const PAUSE: Duration = Duration::from_millis(50);
+/// How much of a hash a fingerprint has, in bytes.
+const FINGERPRINT_BYTES: usize = 32;
+
+/// What an attempt finds when it begins.
+enum Begun {
+    /// The request is this attempt's to send, and there is room for its reply.
+    Claimed(Option<Reservation>),
+    /// The request was answered before.
+    Answered(Reply),
+}
+
+/// One try of a request that has a key.
+struct Attempt {
+    settings: Arc<Settings>,
+    idempotency: Idempotency,
+    record_key: MarkKey,
+    attempt_key: MarkKey,
+    fingerprint: String,
+    /// A name for this try, so that its own mark is known again.
+    name: Name,
+    deadline: Instant,
+}
+
+/// The reply to a request with a key: the one that it had before, or what `send` comes to. What was begun runs to its end
+/// although its client hangs up: otherwise a repetition would wait for an attempt that no gateway is at.
+pub(in crate::http) async fn run_idempotent<F>(
+    settings: Arc<Settings>,
+    idempotency: Idempotency,
+    id: &MessageId,
+    fingerprint: String,
+    deadline: Instant,
+    send: F,
+) -> Result<Reply, Refusal>
+where
+    F: Future<Output = Result<Reply, CallError>> + Send + 'static,
+{
+    let (record_key, attempt_key) = (settings.topic.idempotency_mark(id), settings.topic.idempotency_attempt(id));
+    let tasks = settings.repeatable.clone();
+    let name = Name::unique();
+    let attempt = Attempt { settings, idempotency, record_key, attempt_key, fingerprint, name, deadline };
+    match tasks.spawn(attempt.run(send)).await {
+        Ok(result) => result,
+        // The process is going down.
+        Err(_) => Err(CallError::Closed.into()),
+    }
+}
+
+/// The fingerprint of what a request asks for. Where its topic is in shards, the shard is a part of it.
+pub(in crate::http) fn fingerprint(Accepted { shard, headers, payload }: &Accepted) -> String {
+    let hash = Fingerprint::new("asked").request(headers, payload);
+    shard.iter().fold(hash, |hash, shard| hash.part(shard.to_string())).into_hex(FINGERPRINT_BYTES)
+}
+
+impl Attempt {
+    async fn run(self, send: impl Future<Output = Result<Reply, CallError>>) -> Result<Reply, Refusal> {
+        match timeout_at(self.deadline, self.begin()).await {
+            Ok(Ok(Begun::Claimed(room))) => {
+                let result = send.await;
+                self.end(&result, room).await;
+                Ok(result?)
+            }
+            Ok(Ok(Begun::Answered(reply))) => {
+                tracing::debug!(key = %self.record_key, "answered before");
+                Ok(reply)
+            }
+            Ok(Err(refusal)) => Err(refusal),
+            Err(_) => Err(CallError::TimedOut(self.settings.timeout).into()),
+        }
+    }
+
+    /// Claims the request, unless it was answered, is being handled, or its key stands for another request.
+    async fn begin(&self) -> Result<Begun, Refusal> {
+        let bytes = MarkBudget::bytes_of(&self.record_key, OPEN_LEN);
+        let with_reply = bytes + self.idempotency.reply_bytes_max as u64;
+        let mut room = self.ask(move || self.budget().reserve(with_reply)).await?;
+        if room.is_none() && self.ask(move || self.broker().recall(vec![self.record_key.clone()])).await? == [None] {
+            return Err(Refusal::KeysFull);
+        }
+        let [attempt, record] = self.ask(move || self.set_both_if_absent()).await?;
+        if let (Some(room), None) = (&mut room, &record) {
+            room.commit(bytes);
+        }
+        // A question whose answer was lost may have set this attempt's mark.
+        let is_claimed = attempt.is_none_or(|value| value == self.name.as_bytes());
+        let refused = match record
+            .as_ref()
+            .map_or(Record::Open { fingerprint: self.fingerprint.clone() }, Record::parse)
+        {
+            Record::Open { fingerprint } | Record::Answered { fingerprint, .. } if fingerprint != self.fingerprint => {
+                Refusal::KeyReused
+            }
+            Record::Answered { reply, .. } => {
+                if is_claimed {
+                    self.set(vec![self.released()]).await;
+                }
+                return Ok(Begun::Answered(reply));
+            }
+            Record::Open { .. } if is_claimed => return Ok(Begun::Claimed(room)),
+            Record::Unrecognised if is_claimed => {
+                tracing::debug!(key = %self.record_key, "the record of a request is in another form; it is written over");
+                self.set(vec![self.open_record()]).await;
+                return Ok(Begun::Claimed(room));
+            }
+            Record::Open { .. } | Record::Unrecognised => return Err(Refusal::UnderWay),
+        };
+        if is_claimed {
+            self.set(vec![self.released()]).await;
+        }
+        Err(refused)
+    }
+
+    /// Sets the attempt and behind it the record; answers what is there of both.
+    async fn set_both_if_absent(&self) -> Result<[Option<Bytes>; 2], BrokerError> {
+        let marks = vec![self.attempt_mark(self.left()), self.open_record()];
+        let found = self.broker().mark_if_absent(marks).await?;
+        found.try_into().map_err(|_| BrokerError::Protocol("two marks were set, and not two were answered".into()))
+    }
+
+    /// Asks the broker, again where the answer was lost.
+    async fn ask<T, F>(&self, question: impl Fn() -> F) -> Result<T, Refusal>
+    where
+        F: Future<Output = Result<T, BrokerError>>,
+    {
+        loop {
+            match question().await {
+                Err(BrokerError::Interrupted { .. }) => sleep(PAUSE).await,
+                Err(error) => return Err(CallError::from(error).into()),
+                Ok(answer) => return Ok(answer),
+            }
+        }
+    }
+
+    /// Keeps the reply, or lets the next attempt begin; where the request may still be handled, not before its deadline.
+    /// The record stays in any case, so that its key cannot stand for another request.
+    async fn end(&self, result: &Result<Reply, CallError>, room: Option<Reservation>) {
+        match result {
+            Ok(reply) if !respond::status(reply).is_server_error() => {
+                let value = record::answered(&self.fingerprint, reply);
+                let room = room.filter(|_| value.len() <= self.idempotency.reply_bytes_max);
+                let record = room.map(|mut room| {
+                    // What the record takes without a reply was counted when it was made.
+                    room.commit(value.len().saturating_sub(OPEN_LEN) as u64);
+                    Mark { key: self.record_key.clone(), value, ttl: self.idempotency.ttl }
+                });
+                self.set(record.into_iter().chain([self.released()]).collect()).await;
+            }
+            // It may be under way.
+            Err(
+                CallError::TimedOut(_)
+                | CallError::DuplicateId(_)
+                | CallError::Closed
+                | CallError::Broker(BrokerError::Interrupted { .. }),
+            ) => {}
+            Ok(_) | Err(_) => self.set(vec![self.released()]).await,
+        }
+    }
+
+    /// Sets marks. Where that fails, the attempt goes by itself.
+    async fn set(&self, marks: Vec<Mark>) {
+        match timeout(STORED_WITHIN, self.broker().mark(marks)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::debug!(key = %self.record_key, %error, "the reply to a request with a key is not kept");
+            }
+            Err(_) => tracing::debug!(key = %self.record_key, "the reply to a request with a key may not be kept"),
+        }
+    }
+
+    fn open_record(&self) -> Mark {
+        // Never gone before the attempt, or the key could stand for another request while this one is handled.
+        let ttl = self.idempotency.ttl.max(self.left() + GRACE);
+        Mark { key: self.record_key.clone(), value: record::open(&self.fingerprint), ttl }
+    }
+
+    fn attempt_mark(&self, left: Duration) -> Mark {
+        let value = Bytes::copy_from_slice(self.name.as_bytes());
+        Mark { key: self.attempt_key.clone(), value, ttl: left + GRACE }
+    }
+
+    /// The attempt's mark, about to go.
+    fn released(&self) -> Mark {
+        Mark { ttl: Duration::from_millis(1), ..self.attempt_mark(Duration::ZERO) }
+    }
+
+    fn left(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
+
+    fn broker(&self) -> &streamerson_core::SharedBroker {
+        self.settings.client.broker()
+    }
+
+    /// The bound of all marks of the topic.
+    fn budget(&self) -> &MarkBudget {
+        let Settings { client, topic, marks, .. } = &*self.settings;
+        marks.get_or_init(|| {
+            let Idempotency { ttl, topic_bytes_max, .. } = self.idempotency;
+            let (broker, meter) = (client.broker().clone(), topic.idempotency_meter());
+            MarkBudget::new(broker, topic, MarkKind::Idempotency, meter, ttl, topic_bytes_max, client.metrics())
+        })
+    }
+}
