@@ -11,18 +11,21 @@ use std::{
 
 use futures_util::future::BoxFuture;
 use streamerson_core::broker::{BrokerError, Delivered, GroupReader, Membership, ReadWaker};
+use tokio::runtime::Handle;
 
 use crate::{
     append::millis,
     connection::Connection,
     error::{connect_error, interrupted},
-    reply::{stream_error, streams},
+    reply::{is_denial, stream_error, streams},
     resp::Reply,
-    shared::Shared,
+    shared::{Batch, Shared},
 };
 
 /// The command that reads.
 const VERB: &str = "XREADGROUP";
+/// About how long the command is that ends a wait, in bytes.
+const UNBLOCK_BYTES: usize = 64;
 
 /// Reads new deliveries. See [`GroupReader`].
 pub(crate) struct RedisGroupReader {
@@ -33,8 +36,9 @@ pub(crate) struct RedisGroupReader {
     wake: Arc<Wake>,
 }
 
-/// How the wait of a group read is ended: the server is asked to unblock its connection. Not every server, nor every
-/// user, may do that, and an answer that comes too early does nothing; then the read lasts for its `BLOCK`.
+/// How the wait of a group read is ended: the server is asked to unblock its connection. Not every server can do that, nor
+/// may every user, since the right reaches all connections of the server; and an answer that comes too early does nothing.
+/// Then the read lasts for its `BLOCK`.
 #[derive(Debug, Default)]
 struct Wake {
     /// The next read is not to wait.
@@ -107,13 +111,31 @@ impl GroupReader for RedisGroupReader {
         ReadWaker::new(move || {
             wake.wanted.store(true, Ordering::SeqCst);
             let blocked = wake.blocked.load(Ordering::SeqCst);
-            if blocked > 0 {
-                shared.send(64, |batch| {
-                    batch.command(3).arg("CLIENT").arg("UNBLOCK").int(blocked);
-                });
+            if blocked > 0 && shared.may_unblock() {
+                unblock(&shared, blocked);
             }
         })
     }
+}
+
+/// Ends the wait of a connection of this process, where its user may do that. A denial is remembered, so that the server's
+/// log of denials has one entry for each process and not one for each stop.
+fn unblock(shared: &Arc<Shared>, connection: u64) {
+    let encode = move |batch: &mut Batch<'_>| {
+        batch.command(3).arg("CLIENT").arg("UNBLOCK").int(connection);
+    };
+    let Ok(runtime) = Handle::try_current() else {
+        shared.send(UNBLOCK_BYTES, encode);
+        return;
+    };
+    let shared = Arc::clone(shared);
+    runtime.spawn(async move {
+        if let Ok(Reply::Error(message)) = shared.call_one(UNBLOCK_BYTES, encode).await
+            && is_denial(&message)
+        {
+            shared.on_unblock_denied();
+        }
+    });
 }
 
 impl fmt::Debug for RedisGroupReader {

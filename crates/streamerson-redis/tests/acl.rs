@@ -5,8 +5,8 @@ use std::{fs, time::Duration};
 use streamerson_core::{
     BrokerError, EntryId, EventType, Fields, MessageId, Name, Reply, ScheduleId, SharedBroker, Topic, UnixMillis,
     broker::{
-        Append, DeadAppend, Fence, GroupStart, Later, LeaseRequest, Mark, Membership, Pending, Range, ReclaimFrom,
-        Replay, ScheduleCursor, Scheduled, ScheduledRange, Settlement, TrimTo,
+        Append, Charge, DeadAppend, Fence, GroupStart, Later, LeaseRequest, Mark, Membership, Pending, Range,
+        ReclaimFrom, Replay, ScheduleCursor, Scheduled, ScheduledRange, Settlement, TrimTo,
     },
     client::{Client, Request},
     dead_letter::Reason,
@@ -20,8 +20,17 @@ use streamerson_redis::{
 };
 use streamerson_test::{RedisServer, RespClient, Value, eventually};
 
-/// A server with the documented users, as (name, password).
-async fn spawn() -> (RedisServer, [(String, String); 2]) {
+/// A user of the document: its name and its password.
+type User = (String, String);
+
+/// A server with the documented users of a namespace: its gateway and its worker.
+async fn spawn() -> (RedisServer, [User; 2]) {
+    let (server, [gateway, worker, ..]) = spawn_all().await;
+    (server, [gateway, worker])
+}
+
+/// A server with all documented users: the gateway and the worker of a namespace, then those of one topic.
+async fn spawn_all() -> (RedisServer, [User; 4]) {
     let server = RedisServer::spawn().await;
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/redis.md");
     let text = fs::read_to_string(path).expect("the document");
@@ -32,7 +41,7 @@ async fn spawn() -> (RedisServer, [(String, String); 2]) {
         users.push((words[2].to_owned(), password.to_owned()));
         assert_eq!(server.command(&words).await.text(), "OK", "{line}");
     }
-    (server, users.try_into().expect("two users: a gateway and a worker"))
+    (server, users.try_into().expect("four users: two gateways and two workers"))
 }
 
 async fn connect(server: &RedisServer, (user, password): &(String, String)) -> SharedBroker {
@@ -40,9 +49,12 @@ async fn connect(server: &RedisServer, (user, password): &(String, String)) -> S
     RedisBroker::connect(&url).await.expect("a broker").into()
 }
 
-/// Nothing that the adapter sent was denied, what it can do without included.
+/// Nothing that the adapter sent was denied, what it can do without included, but for one thing: that a member stops at once
+/// takes a right that reaches other tenants.
 async fn nothing_was_denied(server: &RedisServer) {
-    assert_eq!(server.command(["ACL", "LOG"]).await, Value::Array(Vec::new()));
+    let denials = server.command(["ACL", "LOG"]).await;
+    let objects: Vec<_> = denials.items().iter().map(|denial| denial.items()[7].text().to_owned()).collect();
+    assert!(objects.iter().all(|object| object == "client|unblock"), "{denials:?}");
 }
 
 fn orders() -> Topic {
@@ -249,10 +261,20 @@ async fn marks_are_set_and_leases_taken() {
     assert_eq!(gateway.mark_if_absent(vec![mark.clone()]).await.expect("set"), [None]);
     gateway.mark(vec![mark.clone()]).await.expect("set");
     let shards = Shards::new(topic.clone(), 4).expect("so many shards");
-    for broker in [gateway, worker.clone()] {
-        shards.agree(&*broker).await.expect("agreed");
-        assert_eq!(broker.recall(vec![key.clone()]).await.expect("recalled"), [Some("answer".into())]);
-        assert_eq!(broker.mark_if_absent(vec![mark.clone()]).await.expect("found"), [Some("answer".into())]);
+    for broker in [&gateway, &worker] {
+        shards.agree(&**broker).await.expect("agreed");
+    }
+    assert_eq!(gateway.recall(vec![key.clone()]).await.expect("recalled"), [Some("answer".into())]);
+    assert_eq!(gateway.mark_if_absent(vec![mark.clone()]).await.expect("found"), [Some("answer".into())]);
+    let group = Name::new("billing").expect("a name");
+    for (broker, key) in [(&gateway, topic.idempotency_meter()), (&worker, topic.done_meter(&group))] {
+        let short = Charge { key: key.clone(), bytes: 7, ttl: Duration::from_millis(1) };
+        assert_eq!(broker.charge(short.clone()).await.expect("charged"), 7);
+        eventually("the bytes go", async || {
+            let question = Charge { bytes: 0, ..short.clone() };
+            (broker.charge(question).await.expect("an answer") == 0).then_some(())
+        })
+        .await;
     }
 
     let membership = Membership::new(topic.inbound(), name.clone());
@@ -295,6 +317,7 @@ async fn they_can_do_no_more() {
             "ACL LIST",
             "CLIENT LIST",
             "CLIENT KILL ID 1",
+            "CLIENT UNBLOCK 1",
             "SHUTDOWN",
             "DEL {shop:orders}:in",
             "XGROUP DESTROY {shop:orders}:in orders",
@@ -327,6 +350,80 @@ async fn they_can_do_no_more() {
         let answer = gateway.command(line.split(' ')).await.expect("an answer");
         assert!(matches!(&answer, Value::Error(error) if error.starts_with("NOPERM")), "{line}: {answer:?}");
     }
+}
+
+/// The users of one topic reach no other topic, in their namespace or elsewhere, in either format; and no worker reaches what
+/// gateways keep of requests with an idempotency key.
+#[tokio::test]
+async fn users_of_one_topic_reach_no_other_topic() {
+    let (server, [_, worker, orders_gateway, orders_worker]) = spawn_all().await;
+    let text = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/redis.md")).expect("the document");
+    let js = text.split('`').filter(|code| code.starts_with("~shop::*::CONSUMER_INCOMING ")).nth(1).expect("the keys");
+    let words = ["ACL", "SETUSER", &worker.0].into_iter().chain(js.split_whitespace());
+    assert_eq!(server.command(words).await.text(), "OK");
+    let kinds = ["in", "re:a", "out", "dead", "later", "done:g:a", "done:g", "idem:a", "idem:a:try", "idem:bytes"];
+    let kinds = kinds.into_iter().chain(["later:entries", "owner:g", "members:g", "shards", "wake:a"]);
+    let everything = |tag: &str| kinds.clone().map(|kind| format!("{{{tag}}}:{kind}")).collect::<Vec<_>>();
+    let idem = |tag: &str| ["idem:a", "idem:a:try", "idem:bytes"].map(|kind| format!("{{{tag}}}:{kind}")).to_vec();
+    let elsewhere = [
+        everything("shop:payments"),
+        everything("shop:orders2"),
+        everything("shop:payments#1"),
+        everything("other:orders"),
+        everything("shop::payments::CONSUMER_INCOMING"),
+        vec!["shop::payments::PRODUCER_OUTGOING".into(), "other::orders::CONSUMER_INCOMING".into()],
+    ];
+    let of_gateways = [idem("shop:orders"), idem("shop:orders#1"), idem("shop::orders::CONSUMER_INCOMING")];
+    let of_workers =
+        ["dead", "out", "later", "done:g:a", "owner:g", "members:g"].map(|kind| format!("{{shop:orders}}:{kind}"));
+    for (user, keys) in [
+        (&orders_worker, [elsewhere.concat(), of_gateways.concat()].concat()),
+        (&orders_gateway, [elsewhere.concat(), of_workers.to_vec()].concat()),
+        (
+            &worker,
+            [of_gateways.concat(), everything("other:orders"), everything("other::a::CONSUMER_INCOMING")].concat(),
+        ),
+    ] {
+        let mut client = RespClient::connect(server.address()).await.expect("a connection");
+        assert_eq!(client.command(["AUTH", &user.0, &user.1]).await.expect("an answer").text(), "OK");
+        for key in keys {
+            for command in [vec!["SET", &key, "x"], vec!["XADD", &key, "*", "m", "x"], vec!["GET", &key]] {
+                let answer = client.command(&command).await.expect("an answer");
+                assert!(
+                    matches!(&answer, Value::Error(error) if error.starts_with("NOPERM")),
+                    "{}: {command:?}: {answer:?}",
+                    user.0
+                );
+            }
+        }
+    }
+}
+
+/// The users of one topic can do all that is to be done on it, in shards too.
+#[tokio::test]
+async fn users_of_one_topic_do_all_that_it_takes() {
+    let (server, [_, _, gateway, worker]) = spawn_all().await;
+    let (gateway, worker) = (connect(&server, &gateway).await, connect(&server, &worker).await);
+    for topic in [orders(), Topic::new("shop:orders#3").expect("a shard")] {
+        let mut config = MemberConfig::default();
+        config.block = Duration::from_millis(200);
+        let joined = Member::join(worker.clone(), topic.clone(), Name::unique(), config).await;
+        let mut member = joined.expect("a member");
+        let client = Client::new(gateway.clone());
+        let answer = async {
+            let held = member.next().await.expect("a delivery");
+            let letter = Outcome::Dead { reason: Reason::Failed, error: "no".into(), reply: Some(Reply::new("no")) };
+            held.settle(letter).await;
+        };
+        let (reply, ()) = futures_util::future::join(client.request(&topic, request("echo")), answer).await;
+        assert_eq!(reply.expect("a reply").payload, "no");
+        let mark =
+            Mark { key: topic.idempotency_mark(&MessageId::unique()), value: "x".into(), ttl: Duration::from_secs(1) };
+        assert_eq!(gateway.mark_if_absent(vec![mark]).await.expect("set"), [None]);
+        client.close().await;
+        assert_eq!(member.leave(Duration::from_secs(10)).await, 0);
+    }
+    nothing_was_denied(&server).await;
 }
 
 #[tokio::test]
@@ -373,7 +470,7 @@ async fn an_examiner_misses_what_is_taken_away() {
     let text = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/redis.md")).expect("the document");
     // Names of connections, warnings, prompt stops, and scripts that need not be sent again; what nothing can do without
     // is seen when a connection is made; and EXEC comes with MULTI.
-    let courtesies = ["+client|setname", "+client|id", "+client|unblock", "+info", "+script|load", "+ping", "+exec"];
+    let courtesies = ["+client|setname", "+client|id", "+info", "+script|load", "+ping", "+exec"];
     for (user, side) in [(&gateway, Side::Client), (&worker, Side::Worker)] {
         let line = text.lines().find(|line| line.starts_with(&format!("ACL SETUSER {} ", user.0))).expect("a line");
         let rights_of_user = line.split(' ').filter(|word| word.starts_with(['+', '~']));

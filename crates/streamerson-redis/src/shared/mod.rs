@@ -121,6 +121,16 @@ impl Shared {
         answer.replies.into_iter().next().ok_or_else(|| BrokerError::Protocol("a command has no reply".into()))
     }
 
+    /// Whether the user may end the waits of connections, as far as is known.
+    pub(crate) fn may_unblock(&self) -> bool {
+        !self.link.unblock_denied.load(Ordering::Relaxed)
+    }
+
+    /// Remembers that the user may not end the waits of connections.
+    pub(crate) fn on_unblock_denied(&self) {
+        self.link.unblock_denied.store(true, Ordering::Relaxed);
+    }
+
     /// Queues commands and awaits nothing. Answers false, and drops them, without a connection or without room.
     pub(crate) fn send(&self, bytes: usize, mut encode: impl FnMut(&mut Batch<'_>)) -> bool {
         let Ok(room) = self.link.room.try_acquire_many(self.link.weight(bytes)) else { return false };
@@ -186,6 +196,8 @@ struct Link {
     phase: watch::Sender<Phase>,
     health: watch::Sender<Health>,
     clock: Clock,
+    /// Whether `CLIENT UNBLOCK` was denied.
+    unblock_denied: AtomicBool,
     metrics: Arc<BrokerMetrics>,
     /// Set when the log says that the server drops streams.
     warned_of_eviction: AtomicBool,
@@ -218,6 +230,7 @@ impl Link {
             room: Semaphore::new(config.in_flight_bytes_max),
             phase: watch::Sender::new(Phase::Connecting("not connected yet".into())),
             clock: Clock::new(),
+            unblock_denied: AtomicBool::new(false),
             warned_of_eviction: AtomicBool::new(false),
             closing: AtomicBool::new(false),
             closed: Notify::new(),
