@@ -8,6 +8,7 @@ mod hang_ups;
 mod http;
 mod http2;
 mod idempotency;
+mod isolation;
 mod metrics;
 mod operators;
 mod rolling;
