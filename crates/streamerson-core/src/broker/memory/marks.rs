@@ -89,9 +89,9 @@ fn bytes_of(mark: &Mark) -> u64 {
 }
 
 impl Store {
-    pub(super) fn mark(&self, marks: Vec<Mark>) -> Result<(), BrokerError> {
+    pub(super) fn mark(&self, marks: &[Mark]) -> Result<(), BrokerError> {
         let mut step = self.step(marks.iter().map(|mark| mark.key.place()));
-        for mark in &marks {
+        for mark in marks {
             step.admit_bytes(bytes_of(mark))?;
             step.mark(mark.clone());
         }
@@ -100,11 +100,11 @@ impl Store {
         Ok(())
     }
 
-    pub(super) fn mark_if_absent(&self, marks: Vec<Mark>) -> Result<Vec<Option<Bytes>>, BrokerError> {
+    pub(super) fn mark_if_absent(&self, marks: &[Mark]) -> Result<Vec<Option<Bytes>>, BrokerError> {
         let mut step = self.step(marks.iter().map(|mark| mark.key.place()));
         let now = step.now();
         let mut found = Vec::with_capacity(marks.len());
-        for mark in &marks {
+        for mark in marks {
             let value = step.shard(mark.key.place()).marks.get(&mark.key, now).cloned();
             if value.is_none() {
                 step.admit_bytes(bytes_of(mark))?;

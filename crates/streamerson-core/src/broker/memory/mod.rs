@@ -272,11 +272,11 @@ impl Broker for Memory {
     }
 
     fn mark(&self, marks: Vec<Mark>) -> BoxFuture<'_, Result<(), BrokerError>> {
-        self.answer(move |store| store.mark(marks))
+        self.answer(move |store| store.mark(&marks))
     }
 
     fn mark_if_absent(&self, marks: Vec<Mark>) -> BoxFuture<'_, Result<Vec<Option<Bytes>>, BrokerError>> {
-        self.answer(move |store| store.mark_if_absent(marks))
+        self.answer(move |store| store.mark_if_absent(&marks))
     }
 
     fn charge(&self, charge: Charge) -> BoxFuture<'_, Result<u64, BrokerError>> {
