@@ -15,7 +15,6 @@ mod refusal;
 mod request;
 mod respond;
 mod route;
-mod seldom;
 mod shard_key;
 
 #[cfg(feature = "server")]
