@@ -41,6 +41,7 @@
 
 mod gateway;
 mod http;
+mod log_throttle;
 #[cfg(feature = "server")]
 pub mod server;
 

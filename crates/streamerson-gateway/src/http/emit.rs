@@ -34,7 +34,7 @@ impl<S> Handler<(), S> for Route<Emits> {
             match emit(&self.settings, id.clone(), repeatable, request).await {
                 Ok(accepted) => {
                     let terms = Terms { allow: &AllowList::default(), whole: false, head_only: false };
-                    respond::response(accepted, &id, terms)
+                    respond::response(&accepted, &id, terms)
                 }
                 Err(refusal) => refusal.into_response(&id),
             }

@@ -16,7 +16,6 @@ mod refusal;
 mod request;
 mod respond;
 mod route;
-mod seldom;
 mod shard_key;
 
 #[cfg(feature = "server")]

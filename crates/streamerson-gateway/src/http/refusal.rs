@@ -15,7 +15,8 @@ use streamerson_core::{
     wire::{Part, TooLarge},
 };
 
-use super::{seldom::Seldom, shard_key::ShardKey};
+use super::shard_key::ShardKey;
+use crate::log_throttle::LogThrottle;
 
 /// Longest reason that is quoted: it may repeat a part of the body.
 const REASON_CHARS_MAX: usize = 200;
@@ -37,7 +38,7 @@ impl Outcome {
 }
 
 /// What is wrong for one request is wrong for all of them.
-static BROKER_REFUSES: Seldom = Seldom::new(Duration::from_secs(10));
+static BROKER_REFUSES: LogThrottle = LogThrottle::new(Duration::from_secs(10));
 
 /// Why a request has no reply.
 #[derive(Debug)]
@@ -161,8 +162,12 @@ impl Refusal {
         let status = status.as_u16();
         match self {
             Self::NoReply(error) => match &**error {
-                CallError::Broker(error) if !error.is_transient() && BROKER_REFUSES.is_due() => {
-                    tracing::warn!(%id, status, %error, "the broker does not take requests");
+                CallError::Broker(error) if !error.is_transient() => {
+                    if let Some(suppressed) = BROKER_REFUSES.admit() {
+                        tracing::warn!(%id, status, %error, suppressed, "the broker does not take requests");
+                    } else {
+                        tracing::debug!(%id, status, %error, "the broker does not take requests");
+                    }
                 }
                 error => tracing::debug!(%id, status, %error, "a request has no reply"),
             },

@@ -42,7 +42,7 @@ pub(super) async fn answer(settings: Arc<Settings>, mut request: Request, check:
     match ask(&settings, id.clone(), repeatable, request, check).await {
         Ok(reply) => {
             let terms = Terms { allow: &settings.reply_headers, whole: settings.whole, head_only };
-            respond::response(reply, &id, terms)
+            respond::response(&reply, &id, terms)
         }
         Err(refusal) => refusal.into_response(&id),
     }

@@ -29,12 +29,12 @@ pub(super) struct Terms<'a> {
 
 /// The response that the reply to a message stands for. Its status is the consumer's, and of its headers those pass that
 /// may.
-pub(super) fn response(reply: Reply, id: &MessageId, terms: Terms<'_>) -> Response {
-    let status = status(&reply);
+pub(super) fn response(reply: &Reply, id: &MessageId, terms: Terms<'_>) -> Response {
+    let status = status(reply);
     let mut headers = response_headers(&reply.headers, terms.allow);
     // These statuses mean that nothing follows, and HTTP/1.1 clients would take what does as the next response.
     let has_body = !matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED);
-    if let Some(media_type) = media_type(&reply).filter(|_| has_body || terms.whole) {
+    if let Some(media_type) = media_type(reply).filter(|_| has_body || terms.whole) {
         headers.insert(header::CONTENT_TYPE, media_type);
     } else if has_body && !terms.whole && !reply.payload.is_empty() {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -47,7 +47,9 @@ pub(super) fn response(reply: Reply, id: &MessageId, terms: Terms<'_>) -> Respon
         // How long it would be may be unknown, and then it must not look as if it were nothing.
         Body::from_stream(stream::empty::<Result<Bytes, Infallible>>())
     } else if has_body {
-        Body::from(reply.payload)
+        // A payload is a slice of what was read from the broker together with other replies. All of that would stay in
+        // memory as long as one slow client takes its response, and count as this one.
+        Body::from(Bytes::copy_from_slice(&reply.payload))
     } else {
         Body::empty()
     };

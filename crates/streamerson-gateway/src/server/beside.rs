@@ -6,7 +6,7 @@ use axum::{Router, http::header, routing::get};
 use streamerson_core::Metrics;
 use tokio::{net::TcpListener, sync::watch};
 
-use super::{config::Limits, connections::Connections, stage::Stage};
+use super::{config::Limits, connections::Connections, responses::ByteBudget, stage::Stage};
 
 /// Serves `/metrics` beside whatever else a program does, a worker say, until the future is dropped. Connections have the
 /// bounds that those of the gateway have by default.
@@ -29,5 +29,7 @@ pub async fn serve_metrics(listener: TcpListener, metrics: Metrics) {
     let (_serving, stage) = watch::channel(Stage::Serving);
     let page = async move || ([(header::CONTENT_TYPE, Metrics::MEDIA_TYPE)], metrics.scrape().await);
     let router = Router::new().route("/metrics", get(page));
-    Connections::new(Arc::new(Limits::default()), None, stage).accept(listener, router).await;
+    let limits = Arc::new(Limits::default());
+    let budget = Arc::new(ByteBudget::new(limits.response_bytes_max));
+    Connections::new(limits, budget, None, stage).accept(listener, router).await;
 }

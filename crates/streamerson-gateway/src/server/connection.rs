@@ -1,11 +1,11 @@
 //! One connection: TLS if there is any, then HTTP/1.1 or HTTP/2, and its end.
 
-use std::{error::Error, io, net::SocketAddr, sync::Arc};
+use std::{convert::Infallible, error::Error, io, net::SocketAddr, sync::Arc};
 
 use axum::Router;
 use bytes::{Bytes, BytesMut};
 use hyper::{
-    Request,
+    Request, Response,
     body::Incoming,
     server::conn::{http1, http2},
     service::service_fn,
@@ -23,16 +23,26 @@ use tower_service::Service;
 
 use super::{
     config::{Http2Limits, Limits},
-    edge::ClientAddr,
-    exchanges::Exchanges,
+    exchange::{Exchange, FromConnection},
+    exchanges::{Exchanges, OpenExchange},
     peer::Peer,
+    response_body::ResponseBody,
+    responses::{ByteBudget, Responses},
+    send_rate::{LeastRate, SendRate},
     stage::{Stage, reached},
 };
+use crate::log_throttle::LogThrottle;
 
 /// How a connection of HTTP/2 begins (RFC 9113, section 3.4). No request of HTTP/1.1 does: its method is reserved.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// How long a client may take to hang up that was told that nothing more is taken, in HTTP/2.
 const GOODBYE: Duration = Duration::from_secs(5);
+
+/// The one sentence for all of them: a client can open as many connections as it likes.
+static LIMITS_BROKEN: LogThrottle = LogThrottle::new(Duration::from_secs(10));
+
+/// Why a connection was cut off.
+const TOO_SLOW: &str = "the client takes its responses too slowly";
 
 /// Why a connection ended early: for a log, where it matters to nobody but who looks into it.
 type EndedEarly = Box<dyn Error + Send + Sync>;
@@ -43,6 +53,7 @@ pub(super) struct Connection {
     pub(super) client: SocketAddr,
     pub(super) router: Router,
     pub(super) limits: Arc<Limits>,
+    pub(super) budget: Arc<ByteBudget>,
     pub(super) stage: watch::Receiver<Stage>,
 }
 
@@ -51,12 +62,18 @@ impl Connection {
     pub(super) async fn serve(self, stream: TcpStream, tls: Option<Arc<ServerConfig>>) {
         // Without it a small response may wait for the client's ack of the one before.
         _ = stream.set_nodelay(true);
+        keep_little_unsent(&stream, self.least_rate());
         let client = self.client;
         let served = match tls {
             Some(config) => self.serve_tls(stream, config).await,
             None => self.serve_plain(stream).await,
         };
         if let Err(error) = served {
+            if has_broken_limits(&*error)
+                && let Some(suppressed) = LIMITS_BROKEN.admit()
+            {
+                tracing::warn!(%client, suppressed, error, "an HTTP/2 client broke a limit of the protocol and was cut off");
+            }
             // Clients that hang up, speak something else or take too long: each of them can, any number of times.
             tracing::debug!(%client, error, "a connection ended early");
         }
@@ -90,9 +107,16 @@ impl Connection {
         }
     }
 
+    fn least_rate(&self) -> LeastRate {
+        LeastRate { window: self.limits.send_timeout, bytes_per_second: self.limits.send_rate_min }
+    }
+
     async fn http1(mut self, peer: Peer<impl AsyncRead + AsyncWrite + Unpin>) -> Result<(), EndedEarly> {
-        let (router, client) = (self.router, ClientAddr(self.client));
-        let service = service_fn(move |request| router.clone().call(from(client, request)));
+        // Responses follow one another, so a connection has no use for a share of its own.
+        let responses = Arc::new(Responses::new(usize::MAX, Arc::clone(&self.budget)));
+        let mut rate = SendRate::new(self.least_rate());
+        let (router, client, own) = (self.router, self.client, Arc::clone(&responses));
+        let service = service_fn(move |request| answer(&router, client, Arc::clone(&own), None, request));
         let served = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(self.limits.head_timeout)
@@ -100,46 +124,88 @@ impl Connection {
             .max_buf_size(self.limits.head_bytes_max.saturating_mul(2).max(64 * 1024))
             .serve_connection(TokioIo::new(peer), service);
         pin!(served);
+        // The connection comes first: see `SendRate::too_slow`.
         tokio::select! {
+            biased;
             ended = served.as_mut() => return Ok(ended?),
+            () = rate.too_slow(&responses) => return Err(TOO_SLOW.into()),
             () = reached(&mut self.stage, Stage::Closing) => served.as_mut().graceful_shutdown(),
         }
         tokio::select! {
+            biased;
             ended = served => Ok(ended?),
+            () = rate.too_slow(&responses) => Err(TOO_SLOW.into()),
             () = reached(&mut self.stage, Stage::Over) => Ok(()),
         }
     }
 
     async fn http2(mut self, peer: Peer<impl AsyncRead + AsyncWrite + Unpin>) -> Result<(), EndedEarly> {
         let exchanges = Exchanges::default();
-        let (router, client, begun) = (self.router, ClientAddr(self.client), exchanges.clone());
-        let service = service_fn(move |request| {
-            let exchange = begun.begin();
-            let response = router.clone().call(from(client, request));
-            async move { response.await.map(|response| response.map(|body| exchange.body(body))) }
-        });
+        let responses = Arc::new(Responses::new(self.limits.http2.response_bytes_max, Arc::clone(&self.budget)));
+        let mut rate = SendRate::new(self.least_rate());
+        let (router, client, own, begun) = (self.router, self.client, Arc::clone(&responses), exchanges.clone());
+        let service =
+            service_fn(move |request| answer(&router, client, Arc::clone(&own), Some(begun.begin()), request));
         let served = builder(&self.limits).serve_connection(TokioIo::new(peer), service);
         pin!(served);
-        let Limits { head_timeout, send_timeout, .. } = *self.limits;
+        // The connection comes first: see `SendRate::too_slow`.
         tokio::select! {
+            biased;
             ended = served.as_mut() => return Ok(ended?),
-            () = exchanges.stalled(send_timeout) => return Err("the client takes nothing of a response".into()),
+            () = rate.too_slow(&responses) => return Err(TOO_SLOW.into()),
             // What is said to a client that has begun is GOAWAY: what it asks before it hears of it is answered still.
-            () = exchanges.idle(head_timeout) => {}
+            () = exchanges.idle(self.limits.head_timeout) => {}
             () = told_to_end(&mut self.stage, &exchanges) => {}
         }
         served.as_mut().graceful_shutdown();
         tokio::select! {
+            biased;
             ended = served => Ok(ended?),
-            () = exchanges.stalled(send_timeout) => Err("the client takes nothing of a response".into()),
+            () = rate.too_slow(&responses) => Err(TOO_SLOW.into()),
             () = exchanges.idle(GOODBYE) => Err("the client does not leave".into()),
             () = reached(&mut self.stage, Stage::Over) => Ok(()),
         }
     }
 }
 
+/// Answers a request. The response's body holds the exchange, and all that belongs to it.
+fn answer(
+    router: &Router,
+    client: SocketAddr,
+    responses: Arc<Responses>,
+    open: Option<OpenExchange>,
+    mut request: Request<Incoming>,
+) -> impl Future<Output = Result<Response<ResponseBody>, Infallible>> + use<> {
+    let exchange = Arc::new(Exchange::new(responses, open));
+    request.extensions_mut().insert(FromConnection { client, exchange: Arc::clone(&exchange) });
+    let response = router.clone().call(request);
+    async move { response.await.map(|response| response.map(|body| ResponseBody::new(body, exchange))) }
+}
+
+/// Returns whether the connection ended since its client went beyond a bound of `h2`, which can be counted on to be no
+/// accident.
+fn has_broken_limits(error: &(dyn Error + Send + Sync + 'static)) -> bool {
+    let error: &(dyn Error + 'static) = error;
+    let mut causes = std::iter::successors(Some(error), |&error| error.source());
+    causes.any(|cause| {
+        cause.downcast_ref::<h2::Error>().is_some_and(|error| {
+            error.is_library() && error.is_go_away() && error.reason() == Some(h2::Reason::ENHANCE_YOUR_CALM)
+        })
+    })
+}
+
+/// Has the system tell of free space early: see [`LeastRate::unsent_bytes_max`].
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn keep_little_unsent(stream: &TcpStream, rate: LeastRate) {
+    // Without it clients that take their responses slowly may be cut off early.
+    _ = socket2::SockRef::from(stream).set_tcp_notsent_lowat(rate.unsent_bytes_max());
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn keep_little_unsent(_stream: &TcpStream, _rate: LeastRate) {}
+
 fn builder(limits: &Limits) -> http2::Builder<TokioExecutor> {
-    let Http2Limits { streams_max, resets_max, errors_max, ping_interval, ping_timeout } = limits.http2;
+    let Http2Limits { streams_max, resets_max, errors_max, ping_interval, ping_timeout, .. } = limits.http2;
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder
         .timer(TokioTimer::new())
@@ -161,11 +227,6 @@ async fn told_to_end(stage: &mut watch::Receiver<Stage>, exchanges: &Exchanges) 
         () = exchanges.first() => {}
         () = reached(stage, Stage::Closing) => {}
     }
-}
-
-fn from(client: ClientAddr, mut request: Request<Incoming>) -> Request<Incoming> {
-    request.extensions_mut().insert(client);
-    request
 }
 
 /// Reads as much as shows which HTTP is spoken: all of the [`PREFACE`], or what is none.

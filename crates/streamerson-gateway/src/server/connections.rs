@@ -14,9 +14,11 @@ use super::{
     config::Limits,
     connection::Connection,
     last_call,
+    responses::ByteBudget,
     stage::{Stage, reached},
     tls::Certificate,
 };
+use crate::log_throttle::LogThrottle;
 
 /// Connections that the system may hold ready to be accepted, by default on Linux.
 const BACKLOG: usize = 4096;
@@ -26,6 +28,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How long handshakes may take that were begun when no more are taken.
 const HANDSHAKES: Duration = Duration::from_millis(250);
 
+/// Each failure is followed by the next as long as the cause lasts.
+static ACCEPT_FAILURES: LogThrottle = LogThrottle::new(Duration::from_secs(10));
+
 /// A connection and who it is with.
 type Accepted = (TcpStream, SocketAddr);
 
@@ -33,6 +38,8 @@ type Accepted = (TcpStream, SocketAddr);
 #[derive(Debug, Clone)]
 pub(super) struct Connections {
     limits: Arc<Limits>,
+    /// Bounds the response bodies that wait for clients.
+    budget: Arc<ByteBudget>,
     /// What is shown to clients, where the listener speaks TLS.
     certificate: Option<Certificate>,
     /// A permit for each connection that may be open.
@@ -41,9 +48,15 @@ pub(super) struct Connections {
 }
 
 impl Connections {
-    pub(super) fn new(limits: Arc<Limits>, certificate: Option<Certificate>, stage: watch::Receiver<Stage>) -> Self {
+    pub(super) fn new(
+        limits: Arc<Limits>,
+        budget: Arc<ByteBudget>,
+        certificate: Option<Certificate>,
+        stage: watch::Receiver<Stage>,
+    ) -> Self {
         let permits = usize::try_from(limits.connections_max).unwrap_or(Semaphore::MAX_PERMITS);
-        Self { limits, certificate, room: Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS))), stage }
+        let room = Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS)));
+        Self { limits, budget, certificate, room, stage }
     }
 
     /// Returns when none is open; none can be opened after that.
@@ -115,7 +128,9 @@ impl Connections {
             // The client gave up between its handshake and here.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
-                warn!(%error, "a connection could not be accepted");
+                if let Some(suppressed) = ACCEPT_FAILURES.admit() {
+                    warn!(%error, suppressed, "a connection could not be accepted");
+                }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
@@ -124,9 +139,10 @@ impl Connections {
     /// Serves a connection to its end; the permit goes with it.
     fn spawn(&self, (stream, client): Accepted, room: OwnedSemaphorePermit, router: &Router) {
         let (router, limits, stage) = (router.clone(), Arc::clone(&self.limits), self.stage.clone());
+        let budget = Arc::clone(&self.budget);
         let tls = self.certificate.as_ref().map(Certificate::shown);
         tokio::spawn(async move {
-            Connection { client, router, limits, stage }.serve(stream, tls).await;
+            Connection { client, router, limits, budget, stage }.serve(stream, tls).await;
             drop(room);
         });
     }

@@ -9,9 +9,14 @@ use axum::{
     response::Response,
 };
 use streamerson_core::{MessageId, Problem};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
-use super::{cors::Cors, metrics::RouteMetrics, stage::Stage};
+use super::{
+    cors::Cors,
+    exchange::{Exchange, FromConnection},
+    metrics::{RouteMetrics, exchange_of},
+    stage::Stage,
+};
 use crate::http::{Outcome, head_too_large, respond, strip_hop_by_hop};
 
 /// What a request is called, by the client or by us.
@@ -26,16 +31,19 @@ const ACCESS_LOG: &str = "streamerson_gateway::access";
 pub(super) struct Edge {
     pub(super) head_bytes_max: usize,
     pub(super) cors: Option<Cors>,
-    /// A permit for each request that may be under way.
-    pub(super) room: Semaphore,
+    /// A permit for each request that may be under way, its response included.
+    pub(super) room: Arc<Semaphore>,
     /// Counts what never gets to a route.
     pub(super) unrouted: Arc<RouteMetrics>,
     pub(super) stage: watch::Receiver<Stage>,
 }
 
-/// Who a request comes from: the other end of its connection. A proxy in front is whom it shows.
+/// A bound that keeps a request out.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct ClientAddr(pub(super) SocketAddr);
+enum Overload {
+    Requests,
+    ResponseBytes,
+}
 
 /// A layer around all routes.
 pub(super) async fn guard(State(edge): State<Arc<Edge>>, mut request: Request, next: Next) -> Response {
@@ -43,16 +51,26 @@ pub(super) async fn guard(State(edge): State<Arc<Edge>>, mut request: Request, n
     let origin = edge.cors.as_ref().and_then(|cors| cors.allowed(request.headers()));
     let (version, named) = (request.version(), request_id(request.headers()));
     let asked = Asked::of(&request);
-    let mut response = match (edge.answer(&request), edge.room.try_acquire()) {
-        (Some(response), _) => edge.unrouted.count(async { response }).await,
-        (None, Ok(_room)) => {
+    let exchange = exchange_of(&request);
+    let exchange = exchange.as_deref();
+    let mut response = match (edge.answer(&request), edge.admit(exchange)) {
+        (Some(response), _) => edge.unrouted.count(exchange, async { response }).await,
+        (None, Ok(permit)) => {
+            // The permit lasts as long as the response does, and not only until there is one.
+            let _permit = match exchange {
+                Some(exchange) => {
+                    exchange.hold_permit(permit);
+                    None
+                }
+                None => Some(permit),
+            };
             let mut response = next.run(request).await;
             if edge.cors.is_some() {
                 Cors::overrule(response.headers_mut());
             }
             response
         }
-        (None, Err(_)) => edge.unrouted.count(async { overloaded() }).await,
+        (None, Err(overload)) => edge.unrouted.count(exchange, async { overload.response() }).await,
     };
     name(&mut response, named);
     if let Some(cors) = &edge.cors {
@@ -86,11 +104,24 @@ impl Edge {
         }
         self.cors.as_ref().and_then(|cors| cors.preflight(request))
     }
+
+    /// Lets a request in while there is room for it and for its response.
+    fn admit(&self, exchange: Option<&Exchange>) -> Result<OwnedSemaphorePermit, Overload> {
+        if exchange.is_some_and(|exchange| !exchange.has_room()) {
+            return Err(Overload::ResponseBytes);
+        }
+        Arc::clone(&self.room).try_acquire_owned().map_err(|_| Overload::Requests)
+    }
 }
 
-fn overloaded() -> Response {
-    let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE).with_detail("too many requests are under way");
-    respond(problem.with("reason", "overloaded"), &MessageId::unique(), Outcome("overloaded"))
+impl Overload {
+    fn response(self) -> Response {
+        let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE).with_detail(match self {
+            Self::Requests => "too many requests are under way",
+            Self::ResponseBytes => "too many response bytes are waiting for clients",
+        });
+        respond(problem.with("reason", "overloaded"), &MessageId::unique(), Outcome("overloaded"))
+    }
 }
 
 /// Whether nobody knows where the next request begins: this one was answered while it was still under way, or somebody else
@@ -149,7 +180,7 @@ fn name(response: &mut Response, named: Option<HeaderValue>) {
 /// What the access log says of a request, once it was answered or its client has hung up. Queries and headers are left
 /// out: they hold secrets now and then.
 struct Asked {
-    client: Option<ClientAddr>,
+    client: Option<SocketAddr>,
     method: Method,
     uri: Uri,
     version: Version,
@@ -161,7 +192,7 @@ impl Asked {
     /// `None` when nobody reads the log.
     fn of(request: &Request) -> Option<Self> {
         tracing::enabled!(target: ACCESS_LOG, tracing::Level::DEBUG).then(|| Self {
-            client: request.extensions().get().copied(),
+            client: request.extensions().get().map(|from: &FromConnection| from.client),
             method: request.method().clone(),
             uri: request.uri().clone(),
             version: request.version(),
@@ -176,7 +207,7 @@ impl Asked {
             extensions.map(|extensions| extensions.get().map_or("passed-on", |outcome: &Outcome| outcome.as_str()));
         tracing::debug!(
             target: ACCESS_LOG,
-            client = self.client.map(|client| tracing::field::display(client.0)),
+            client = self.client.map(tracing::field::display),
             method = %self.method,
             path = self.uri.path(),
             version = ?self.version,

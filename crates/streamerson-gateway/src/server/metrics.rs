@@ -15,6 +15,7 @@ use axum::{
 };
 use streamerson_core::metrics::{Buckets, Counter, Histogram, Metric, Page, Source};
 
+use super::exchange::{Exchange, FromConnection};
 use crate::http::Outcome;
 
 const REQUESTS: Metric = Metric::counter(
@@ -25,7 +26,8 @@ const OUTCOMES: Metric = Metric::counter(
     "streamerson_gateway_outcomes_total",
     "What became of requests: passed-on, hung-up, or why the gateway answered itself.",
 );
-const IN_FLIGHT: Metric = Metric::gauge("streamerson_gateway_requests_in_flight", "Requests that are being answered.");
+const IN_FLIGHT: Metric =
+    Metric::gauge("streamerson_gateway_requests_in_flight", "Requests whose response was not sent to its end.");
 const DURATION: Metric = Metric::histogram(
     "streamerson_gateway_request_duration_seconds",
     "Time from the head of a request to the head of its response.",
@@ -74,15 +76,32 @@ impl RouteMetrics {
         }
     }
 
-    /// Counts a request by what comes of answering it.
-    pub(super) async fn count(&self, answer: impl Future<Output = Response>) -> Response {
+    /// Counts a request by what comes of answering it. It is in flight until its exchange has ended; without one, until
+    /// there is a response.
+    pub(super) async fn count(
+        self: &Arc<Self>,
+        exchange: Option<&Exchange>,
+        answer: impl Future<Output = Response>,
+    ) -> Response {
         let mut observed = Observed::begin(self);
+        let in_flight = InFlight::begin(self);
+        let _in_flight = match exchange {
+            Some(exchange) => {
+                exchange.hold_in_flight(in_flight);
+                None
+            }
+            None => Some(in_flight),
+        };
         let response = answer.await;
+        let response = match exchange {
+            Some(exchange) => exchange.bounded(response),
+            None => response,
+        };
         observed.answered = Some((response.status().as_u16(), outcome(&response)));
         response
     }
 
-    /// How many requests are being answered.
+    /// How many requests have a response that was not sent to its end.
     pub(super) fn in_flight(&self) -> u64 {
         self.in_flight.load(Ordering::Relaxed)
     }
@@ -106,13 +125,36 @@ impl Source for RouteMetrics {
 
 /// A layer that counts what goes through it.
 pub(super) async fn observe(State(route): State<Arc<RouteMetrics>>, request: Request, next: Next) -> Response {
-    route.count(next.run(request)).await
+    let exchange = exchange_of(&request);
+    route.count(exchange.as_deref(), next.run(request)).await
+}
+
+/// The exchange that a request belongs to, if it came over a connection.
+pub(super) fn exchange_of(request: &Request) -> Option<Arc<Exchange>> {
+    request.extensions().get::<FromConnection>().map(|from| Arc::clone(&from.exchange))
 }
 
 fn outcome(response: &Response) -> &'static str {
     match response.extensions().get::<Outcome>() {
         Some(outcome) => outcome.as_str(),
         None => "passed-on",
+    }
+}
+
+/// A request in flight, until it is dropped.
+#[derive(Debug)]
+pub(super) struct InFlight(Arc<RouteMetrics>);
+
+impl InFlight {
+    fn begin(route: &Arc<RouteMetrics>) -> Self {
+        route.in_flight.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(route))
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -125,14 +167,12 @@ struct Observed<'a> {
 
 impl<'a> Observed<'a> {
     fn begin(route: &'a RouteMetrics) -> Self {
-        route.in_flight.fetch_add(1, Ordering::Relaxed);
         Self { route, since: Instant::now(), answered: None }
     }
 }
 
 impl Drop for Observed<'_> {
     fn drop(&mut self) {
-        self.route.in_flight.fetch_sub(1, Ordering::Relaxed);
         let Some((status, outcome)) = self.answered else {
             // There is no status and no latency of what was not answered.
             return self.route.count_outcome("hung-up");
@@ -156,10 +196,11 @@ mod tests {
             let mut observed = Observed::begin(&route);
             observed.answered = answered;
         }
-        let under_way = Observed::begin(&route);
+        let in_flight = InFlight::begin(&route);
         let mut page = Page::default();
         route.write(&mut page);
-        drop(under_way);
+        drop(in_flight);
+        assert_eq!(route.in_flight(), 0);
         let text = page.to_string();
         let labels = r#"route="/a\\\"b\n",method="GET",event="a.get""#;
         for line in [

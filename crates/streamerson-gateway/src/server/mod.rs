@@ -11,12 +11,16 @@ mod connection;
 mod connections;
 mod cors;
 mod edge;
+mod exchange;
 mod exchanges;
 mod last_call;
 mod metrics;
 mod peer;
+mod response_body;
+mod responses;
 mod router;
 mod run;
+mod send_rate;
 mod stage;
 mod tls;
 

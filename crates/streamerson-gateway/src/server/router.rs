@@ -50,7 +50,7 @@ pub(super) fn router<B: fmt::Display>(
         head_bytes_max: config.limits.head_bytes_max,
         cors: config.cors_origins.clone().map(|origins| cors(origins, &config.routes)),
         unrouted: unrouted.clone(),
-        room: Semaphore::new(config.limits.requests_max.min(Semaphore::MAX_PERMITS)),
+        room: Arc::new(Semaphore::new(config.limits.requests_max.min(Semaphore::MAX_PERMITS))),
         stage,
     };
     metrics.push(unrouted);

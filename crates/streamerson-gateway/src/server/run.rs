@@ -23,6 +23,7 @@ use super::{
     config::{Config, Limits, ListenAddr},
     connections::Connections,
     metrics::RouteMetrics,
+    responses::ByteBudget,
     router,
     stage::Stage,
     tls::{Certificate, InvalidCertificate},
@@ -42,6 +43,7 @@ pub struct Server {
     _agreeing: JoinSet<()>,
     stage: watch::Sender<Stage>,
     limits: Arc<Limits>,
+    budget: Arc<ByteBudget>,
     drain: Duration,
 }
 
@@ -104,6 +106,8 @@ impl Server {
         let (router, routes) = router::router(&config, &gateways, staged.clone());
         let brokers = watched_brokers(&config, brokers, &gateways);
         show(&metrics, &brokers, &routes);
+        let budget = Arc::new(ByteBudget::new(config.limits.response_bytes_max));
+        metrics.add(Arc::clone(&budget) as Arc<dyn Source>);
         for route in &config.routes {
             // From the start, and not from the first request on.
             let upstream = &config.upstreams[route.upstream];
@@ -124,6 +128,7 @@ impl Server {
             _agreeing: agreeing,
             stage,
             limits: Arc::new(config.limits),
+            budget,
             drain: config.drain,
         })
     }
@@ -157,14 +162,15 @@ impl Server {
     ///
     /// Dropping the future ends everything where it is.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
-        let Self { public, certificate, admin, gateways, watched, _agreeing, stage, limits, drain } = self;
-        let public_connections = Connections::new(limits.clone(), certificate, stage.subscribe());
+        let Self { public, certificate, admin, gateways, watched, _agreeing, stage, limits, budget, drain } = self;
+        let public_connections = Connections::new(limits.clone(), budget, certificate, stage.subscribe());
         let accepting = tokio::spawn(public_connections.clone().accept(public.socket, public.router));
 
         // Operators can ask until the very end, so their listener has a life of its own.
         let (admin_stage, staged) = watch::channel(Stage::Serving);
         if let Some(Listener { socket, router, .. }) = admin {
-            tokio::spawn(Connections::new(limits.clone(), None, staged).accept(socket, router));
+            let budget = Arc::new(ByteBudget::new(limits.response_bytes_max));
+            tokio::spawn(Connections::new(limits.clone(), budget, None, staged).accept(socket, router));
         }
 
         shutdown.await;

@@ -83,7 +83,12 @@ impl Frame {
 
     /// The status in a `HEADERS`, where it is one of those that HPACK has a number for, or a literal.
     pub(crate) fn status(&self) -> u16 {
-        match self.payload[0] {
+        // An update of the table's size may come first (RFC 7541, section 6.3).
+        let payload = match self.payload[0] {
+            0x20..0x40 => &self.payload[1..],
+            _ => &self.payload,
+        };
+        match payload[0] {
             0x88 => 200,
             0x89 => 204,
             0x8a => 206,
@@ -91,7 +96,7 @@ impl Frame {
             0x8c => 400,
             0x8d => 404,
             0x8e => 500,
-            _ => huffman_digits(&self.payload),
+            _ => huffman_digits(payload),
         }
     }
 }

@@ -9,6 +9,7 @@ mod framing;
 mod headers;
 mod http2;
 mod scene;
+mod sending;
 mod slow;
 #[path = "../support/mod.rs"]
 mod support;

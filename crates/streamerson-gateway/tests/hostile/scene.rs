@@ -2,11 +2,11 @@
 
 use std::{convert::Infallible, fmt, net::SocketAddr, str::FromStr, time::Duration};
 
-use streamerson_core::Message;
+use streamerson_core::{Message, Metrics};
 use streamerson_gateway::server::{Config, Overrides, Server};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
     sync::{mpsc, oneshot},
     task::JoinHandle,
     time::timeout,
@@ -39,6 +39,13 @@ path = "/hurry"
 topic = "orders"
 event = "order.update"
 timeout = "300ms"
+
+[[route]]
+method = "POST"
+path = "/large"
+topic = "orders"
+event = "order.update"
+body_bytes_max = 33554432
 
 [[route]]
 method = "*"
@@ -89,6 +96,7 @@ pub(crate) struct Scene {
     pub(crate) address: SocketAddr,
     /// What the worker got.
     pub(crate) messages: mpsc::UnboundedReceiver<Message>,
+    metrics: Metrics,
     _stop: oneshot::Sender<()>,
 }
 
@@ -105,14 +113,42 @@ impl Scene {
         let text = format!("listen = \"127.0.0.1:0\"\nbroker = \"redis://x\"\n[limits]\n{limits}\n{ROUTES}");
         let config = Config::<Address>::parse("g.toml", &text, Overrides::default()).unwrap();
         let server = Server::bind(config, async |_, _| Ok::<_, Infallible>(bench.broker.clone())).await.unwrap();
-        let address = server.address();
+        let (address, metrics) = (server.address(), server.metrics().clone());
         let (stop, stopped) = oneshot::channel::<()>();
         tokio::spawn(server.run(async { _ = stopped.await }));
-        Self { bench, address, messages, _stop: stop }
+        Self { bench, address, messages, metrics, _stop: stop }
     }
 
     pub(crate) async fn connect(&self) -> Raw {
         Raw(TcpStream::connect(self.address).await.unwrap())
+    }
+
+    /// A connection that takes little by itself.
+    pub(crate) async fn connect_small(&self) -> Raw {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(16 * 1024).unwrap();
+        Raw(socket.connect(self.address).await.unwrap())
+    }
+
+    /// The sum of a metric over its series that have this label.
+    pub(crate) async fn metric(&self, name: &str, label: &str) -> u64 {
+        let page = self.metrics.scrape().await;
+        let series = page.lines().filter(|line| {
+            line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])) && line.contains(label)
+        });
+        series.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum()
+    }
+
+    /// Awaits that a metric has this value.
+    pub(crate) async fn metric_becomes(&self, name: &str, label: &str, value: u64) {
+        let becomes = async {
+            while self.metric(name, label).await != value {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        if timeout(PATIENCE, becomes).await.is_err() {
+            panic!("{name} is not {value} but {}", self.metric(name, label).await);
+        }
     }
 
     /// Sends these bytes on a connection of their own, and answers all that comes until the server closes it.

@@ -21,6 +21,9 @@ use streamerson_gateway::Gateway;
 use tokio::sync::mpsc;
 use tower::ServiceExt;
 
+/// Replies may be larger than by default.
+const REPLIES: Wire = Wire { payload_bytes_max: 32 * 1024 * 1024 };
+
 /// A broker, a gateway on it, and a topic.
 pub(crate) struct Bench {
     pub(crate) broker: SharedBroker,
@@ -56,7 +59,7 @@ impl Bench {
                     let message = Wire::default().decode(&delivered.entry.fields).unwrap();
                     let reply = message.inbox.as_ref().zip(handle(&message)).map(|(inbox, reply)| ReplyAppend {
                         key: topic.inbox(inbox),
-                        fields: Wire::default().encode(&reply).unwrap(),
+                        fields: REPLIES.encode(&reply).unwrap(),
                     });
                     let settlement = Settlement { reply, ..Settlement::done(delivered.entry.id) };
                     broker.settle(&membership, &[settlement], Fence::Check).await.unwrap();

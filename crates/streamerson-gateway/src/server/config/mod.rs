@@ -58,8 +58,11 @@ pub struct Config<B> {
 pub(crate) struct Limits {
     /// Connections that may be open at the same time; more wait to be accepted.
     pub(crate) connections_max: u32,
-    /// Requests that may be under way at the same time, over all connections: each may hold a body.
+    /// Requests that may be under way at the same time, over all connections, until their responses were sent: each may
+    /// hold a body.
     pub(crate) requests_max: usize,
+    /// Bytes of response bodies that may wait for clients to take them, over all connections.
+    pub(crate) response_bytes_max: usize,
     /// How long the head of a request may take, from the end of the one before on.
     pub(crate) head_timeout: Duration,
     /// Longest head of a request: target and headers, in bytes.
@@ -68,6 +71,8 @@ pub(crate) struct Limits {
     pub(crate) idle_grace: Duration,
     /// How long a client may take without accepting anything of what it is sent.
     pub(crate) send_timeout: Duration,
+    /// Least rate, in bytes a second, at which a client must take its responses over each [`Limits::send_timeout`].
+    pub(crate) send_rate_min: u64,
     /// How long a TLS handshake may take.
     pub(crate) tls_handshake_timeout: Duration,
     pub(crate) http2: Http2Limits,
@@ -78,6 +83,8 @@ pub(crate) struct Limits {
 pub(crate) struct Http2Limits {
     /// Requests that may be under way at the same time.
     pub(crate) streams_max: u32,
+    /// Bytes of response bodies that may wait for the client to take them.
+    pub(crate) response_bytes_max: usize,
     /// Requests that may be taken back before they were looked at; at more the connection is cut.
     pub(crate) resets_max: usize,
     /// Requests that may break the protocol; at more the connection is cut.
@@ -93,10 +100,12 @@ impl Default for Limits {
         Self {
             connections_max: 10_000,
             requests_max: 10_000,
+            response_bytes_max: 256 * 1024 * 1024,
             head_timeout: Duration::from_secs(30),
             head_bytes_max: 32 * 1024,
             idle_grace: Duration::from_secs(1),
             send_timeout: Duration::from_secs(30),
+            send_rate_min: 4096,
             tls_handshake_timeout: Duration::from_secs(10),
             http2: Http2Limits::default(),
         }
@@ -107,6 +116,7 @@ impl Default for Http2Limits {
     fn default() -> Self {
         Self {
             streams_max: 200,
+            response_bytes_max: 16 * 1024 * 1024,
             resets_max: 20,
             errors_max: 1024,
             ping_interval: Duration::from_secs(30),

@@ -42,13 +42,16 @@ pub(super) fn limits(mut table: Table<'_>, mistakes: &mut Mistakes<'_>) -> Limit
     let some_time = |value| some_duration(text(value)?);
     table.set(mistakes, "connections_max", &mut limits.connections_max, some_u32);
     table.set(mistakes, "requests_max", &mut limits.requests_max, some_usize);
+    table.set(mistakes, "response_bytes_max", &mut limits.response_bytes_max, bytes);
     table.set(mistakes, "head_timeout", &mut limits.head_timeout, some_time);
     table.set(mistakes, "head_bytes_max", &mut limits.head_bytes_max, head_bytes_max);
     table.set(mistakes, "idle_grace", &mut limits.idle_grace, |value| duration(text(value)?));
     table.set(mistakes, "send_timeout", &mut limits.send_timeout, some_time);
+    table.set(mistakes, "send_rate_min", &mut limits.send_rate_min, some);
     table.set(mistakes, "tls_handshake_timeout", &mut limits.tls_handshake_timeout, some_time);
     let http2 = &mut limits.http2;
     table.set(mistakes, "http2_streams_max", &mut http2.streams_max, some_u32);
+    table.set(mistakes, "http2_response_bytes_max", &mut http2.response_bytes_max, bytes);
     table.set(mistakes, "http2_resets_max", &mut http2.resets_max, some_usize);
     table.set(mistakes, "http2_errors_max", &mut http2.errors_max, some_usize);
     table.set(mistakes, "http2_ping_interval", &mut http2.ping_interval, some_time);
@@ -63,6 +66,11 @@ fn some_u32(value: &DeValue<'_>) -> Parsed<u32> {
 
 fn some_usize(value: &DeValue<'_>) -> Parsed<usize> {
     Ok(some_u32(value)? as usize)
+}
+
+/// A bound in bytes that may be beyond 4 GiB.
+fn bytes(value: &DeValue<'_>) -> Parsed<usize> {
+    usize::try_from(some(value)?).map_err(|_| "it must be smaller".to_owned())
 }
 
 /// Up to what the server can hold for each connection, and down to what an ordinary browser sends.

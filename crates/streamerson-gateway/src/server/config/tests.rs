@@ -106,13 +106,24 @@ fn a_file_that_says_little_gets_the_defaults() {
     let Limits {
         connections_max,
         requests_max,
+        response_bytes_max,
         head_timeout,
         head_bytes_max,
         idle_grace,
         send_timeout,
+        send_rate_min,
         tls_handshake_timeout,
-        http2: Http2Limits { streams_max, resets_max, errors_max, ping_interval, ping_timeout },
+        http2,
     } = config.limits;
+    let Http2Limits {
+        streams_max,
+        response_bytes_max: http2_response_bytes_max,
+        resets_max,
+        errors_max,
+        ping_interval,
+        ping_timeout,
+    } = http2;
+    assert_eq!((response_bytes_max, http2_response_bytes_max, send_rate_min), (268_435_456, 16_777_216, 4096));
     assert_eq!((connections_max, requests_max, head_bytes_max), (10_000, 10_000, 32_768));
     assert_eq!([head_timeout, idle_grace, send_timeout, tls_handshake_timeout].map(|it| it.as_secs()), [30, 1, 30, 10]);
     assert_eq!((streams_max, resets_max, errors_max), (200, 20, 1024));
@@ -274,6 +285,8 @@ fn mistakes_name_line_key_and_what_to_do() {
         (complaints("[limits]\nhttp2_streams_max = 0"), "limits.http2_streams_max: it must be more than nothing"),
         (complaints("[limits]\nhttp2_streams = 1"), "did you mean http2_streams_max?"),
         (complaints("[limits]\nsend_timeout = \"0s\""), "limits.send_timeout: it must be more than nothing"),
+        (complaints("[limits]\nsend_rate_min = 0"), "limits.send_rate_min: it must be more than nothing"),
+        (complaints("[limits]\nresponse_bytes_max = 0"), "limits.response_bytes_max: it must be more than nothing"),
         (in_route("idempotency = true"), "g.toml:8: route.idempotency: it must be a table: [route.idempotency]"),
         (
             in_route("[route.idempotency]\nkeep = \"1h\""),
