@@ -1,13 +1,16 @@
 //! How a command ends that did not do what it was asked: what is said, and the exit status.
 
 use std::{
+    env,
     error::Error,
     fmt,
     io::{self, Write},
     process::ExitCode,
 };
 
-use crate::hints;
+use streamerson::core::text::{printable_lines, redacted_in};
+
+use crate::{hints, output::is_coloured};
 
 /// Exit status of a command that failed.
 const FAILED: u8 = 1;
@@ -79,7 +82,7 @@ impl Failure {
             Self::Misused(trouble) => (trouble, MISUSED),
         };
         // A closed standard error leaves the exit status to tell of it.
-        _ = write!(io::stderr(), "{trouble}");
+        _ = write!(io::stderr(), "{}", without_credentials(trouble.to_string()));
         ExitCode::from(code)
     }
 }
@@ -97,21 +100,38 @@ pub(crate) fn causes(error: &(dyn Error + 'static)) -> String {
 
 /// What clap has to say instead of a command: help, the version, or what is wrong with the arguments.
 pub(crate) fn of_arguments(instead: &clap::Error) -> ExitCode {
-    // `--help | head -1` closes the pipe, which is no failure either.
-    _ = instead.print();
-    if instead.use_stderr() { ExitCode::from(MISUSED) } else { ExitCode::SUCCESS }
+    if !instead.use_stderr() {
+        // `--help | head -1` closes the pipe, which is no failure either.
+        _ = instead.print();
+        return ExitCode::SUCCESS;
+    }
+    let text = instead.render();
+    let text = if is_coloured(&io::stderr()) { text.ansi().to_string() } else { text.to_string() };
+    _ = write!(io::stderr(), "{}", without_credentials(text));
+    ExitCode::from(MISUSED)
+}
+
+/// An error without the credentials of the arguments that it quotes: one of them may be an address in the wrong place.
+fn without_credentials(text: String) -> String {
+    let arguments = env::args_os().skip(1).map(|argument| argument.to_string_lossy().into_owned());
+    arguments.fold(text, |text, argument| {
+        // Of `--name=value` the value is quoted.
+        let value = argument.strip_prefix('-').and_then(|option| option.split_once('='));
+        let value = value.map_or(argument.as_str(), |(_, value)| value);
+        redacted_in(&text, value).into_owned()
+    })
 }
 
 impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "error: {}", self.message)?;
+        writeln!(f, "error: {}", printable_lines(&self.message))?;
         let mut cause = self.cause.as_deref().map(|error| error as &(dyn Error + 'static));
         while let Some(error) = cause {
-            writeln!(f, "  caused by: {error}")?;
+            writeln!(f, "  caused by: {}", printable_lines(&error.to_string()))?;
             cause = error.source();
         }
         match &self.hint {
-            Some(hint) => writeln!(f, "\nhint: {hint}"),
+            Some(hint) => writeln!(f, "\nhint: {}", printable_lines(hint)),
             None => Ok(()),
         }
     }

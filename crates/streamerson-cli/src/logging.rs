@@ -1,7 +1,11 @@
 //! Logs: to the standard error, so that the output stays what was asked for.
 
-use std::{env, io};
+use std::{
+    env,
+    io::{self, Write},
+};
 
+use streamerson::core::text::{printable, printable_json};
 use tracing_subscriber::EnvFilter;
 
 use crate::{args::LogFormat, output::is_coloured};
@@ -16,9 +20,70 @@ pub(crate) fn start(format: LogFormat, default: &str) {
     let wanted = env::var(EnvFilter::DEFAULT_ENV).ok().filter(|wanted| !wanted.is_empty());
     // What is no directive is left out, with a line on the standard error that says so.
     let filter = EnvFilter::builder().parse_lossy(format!("{QUIET},{}", wanted.as_deref().unwrap_or(default)));
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let is_coloured = is_coloured(&io::stderr());
+    let escape = match format {
+        LogFormat::Text if is_coloured => coloured_line,
+        LogFormat::Text => |event: &str| printable(event).into_owned(),
+        LogFormat::Json => |event: &str| printable_json(event).into_owned(),
+    };
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(move || OneLine { escape });
     match format {
-        LogFormat::Text => logs.with_ansi(is_coloured(&io::stderr())).init(),
+        LogFormat::Text => logs.with_ansi(is_coloured).init(),
         LogFormat::Json => logs.json().flatten_event(true).init(),
+    }
+}
+
+/// Writes each event as one line to the standard error. Fields hold what comes from elsewhere, and a line feed in one of
+/// them would begin an event that never was.
+struct OneLine {
+    /// Escapes an event without the line feed that ends it.
+    escape: fn(&str) -> String,
+}
+
+impl Write for OneLine {
+    /// An event comes whole, in one call.
+    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(event);
+        let mut line = (self.escape)(text.strip_suffix('\n').unwrap_or(&text));
+        line.push('\n');
+        io::stderr().write_all(line.as_bytes())?;
+        Ok(event.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}
+
+/// Escapes an event but for the colours that the log's own format has.
+fn coloured_line(event: &str) -> String {
+    let mut line = String::with_capacity(event.len());
+    let mut rest = event;
+    while let Some(at) = rest.find("\x1b[") {
+        let parameters = rest[at + 2..].bytes().take_while(|byte| byte.is_ascii_digit() || *byte == b';').count();
+        let end = at + 2 + parameters;
+        line.push_str(&printable(&rest[..at]));
+        if rest[end..].starts_with('m') {
+            line.push_str(&rest[at..=end]);
+            rest = &rest[end + 1..];
+        } else {
+            line.push_str("\\u{1b}");
+            rest = &rest[at + 1..];
+        }
+    }
+    line.push_str(&printable(rest));
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_one_line_and_keeps_the_colours_of_the_log() {
+        let event = "\x1b[2m12:00\x1b[0m \x1b[31mERROR\x1b[0m gateway: refused error=a\n12:01 INFO forged \x1b[2J\x1b]0;x\x07\u{202e}";
+        let line = "\x1b[2m12:00\x1b[0m \x1b[31mERROR\x1b[0m gateway: refused error=a\\n12:01 INFO forged \\u{1b}[2J\\u{1b}]0;x\\u{7}\\u{202e}";
+        assert_eq!(coloured_line(event), line);
+        assert_eq!(printable("a\nb"), "a\\nb");
     }
 }

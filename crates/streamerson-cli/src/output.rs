@@ -6,6 +6,7 @@ use std::{
 };
 
 use serde::Serialize;
+use streamerson::core::text::{printable_json, printable_lines};
 
 use crate::{args::Common, failure::Failure};
 
@@ -46,16 +47,35 @@ impl Output {
         terminal_size::terminal_size_of(io::stdout()).map(|(_, height)| height.0.into())
     }
 
-    /// Writes a line, which is seen after the next [`Output::flush`].
+    /// Writes a line, which is seen after the next [`Output::flush`]. Characters that steer a terminal are escaped, but for
+    /// the sequences of [`Style`].
     pub(crate) fn line(&mut self, line: &str) -> Result<(), Failure> {
-        self.bytes(line.as_bytes())?;
+        match self.format {
+            Format::Human => self.bytes(styled(line, self.style).as_bytes())?,
+            Format::Json => self.bytes(printable_json(line).as_bytes())?,
+        }
         self.bytes(b"\n")
     }
 
     /// Writes a value as one line of JSON.
     pub(crate) fn json(&mut self, value: &impl Serialize) -> Result<(), Failure> {
-        serde_json::to_writer(&mut self.out, value)?;
+        let json = serde_json::to_string(value)?;
+        self.bytes(printable_json(&json).as_bytes())?;
         self.bytes(b"\n")
+    }
+
+    /// Writes a payload that a person looks at on a terminal: as it came, but for characters that steer the terminal.
+    pub(crate) fn payload(&mut self, payload: &[u8]) -> Result<(), Failure> {
+        if !io::stdout().is_terminal() {
+            return self.bytes(payload);
+        }
+        for chunk in payload.utf8_chunks() {
+            self.bytes(printable_lines(chunk.valid()).as_bytes())?;
+            for byte in chunk.invalid() {
+                self.bytes(format!("\\x{byte:02x}").as_bytes())?;
+            }
+        }
+        Ok(())
     }
 
     pub(crate) fn bytes(&mut self, bytes: &[u8]) -> Result<(), Failure> {
@@ -88,6 +108,23 @@ impl Style {
         green: "\x1b[32m",
         reset: "\x1b[0m",
     };
+}
+
+/// Escapes all that steers a terminal but line feeds and the sequences of a style.
+pub(crate) fn styled(text: &str, style: Style) -> String {
+    let known = [style.bold, style.dim, style.red, style.yellow, style.green, style.reset];
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('\x1b') {
+        shown.push_str(&printable_lines(&rest[..at]));
+        rest = &rest[at..];
+        let sequence = known.into_iter().find(|known| !known.is_empty() && rest.starts_with(known));
+        let (kept, len) = sequence.map_or(("\\u{1b}", 1), |sequence| (sequence, sequence.len()));
+        shown.push_str(kept);
+        rest = &rest[len..];
+    }
+    shown.push_str(&printable_lines(rest));
+    shown
 }
 
 /// Whether a stream takes colours: a terminal does, unless `$NO_COLOR` is set (<https://no-color.org>).

@@ -20,7 +20,6 @@ use crate::{
     failure::Failure,
     human,
     output::{Format, Output},
-    shown::printable,
     table::{Cell, Table},
 };
 
@@ -144,10 +143,7 @@ fn table(rows: &[Row]) -> Table<6> {
             (None, State::Trimmed) => Cell::text("(trimmed)").red_if(true),
             (None, _) => Cell::text("(malformed)").red_if(true),
         };
-        let member = row
-            .member
-            .as_ref()
-            .map_or_else(|| Cell::text("(handed back)").dim(), |member| Cell::text(printable(member)));
+        let member = row.member.as_ref().map_or_else(|| Cell::text("(handed back)").dim(), Cell::text);
         table.row([
             Cell::text(row.entry.to_string()),
             event,

@@ -7,7 +7,7 @@ use std::{
 
 use clap::Args;
 use serde_json::Value;
-use streamerson::core::{Client, EventType, Problem, Reply, client};
+use streamerson::core::{Client, EventType, Problem, Reply, client, text::printable_json};
 
 use crate::{
     args::{self, Common, TopicArgs},
@@ -81,7 +81,7 @@ fn print_payload(reply: &Reply, common: &Common) -> Result<(), Failure> {
         }
         return output.flush();
     }
-    output.bytes(&reply.payload)?;
+    output.payload(&reply.payload)?;
     // The shell's prompt starts on a line of its own, and bytes that are no text stay as they are.
     if str::from_utf8(&reply.payload).is_ok_and(|text| !text.is_empty() && !text.ends_with('\n')) {
         output.bytes(b"\n")?;
@@ -94,7 +94,7 @@ fn print_problem(reply: &Reply, common: &Common) -> Result<(), Failure> {
     let problem = problem(reply)?;
     let text = match common.format().unwrap_or_else(usual) {
         Format::Human => for_people(&problem),
-        Format::Json => serde_json::to_string(&problem)?,
+        Format::Json => printable_json(&serde_json::to_string(&problem)?).into_owned(),
     };
     // A closed standard error leaves the exit status to tell of it.
     _ = writeln!(io::stderr(), "{text}");

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use crate::{
     failure::Failure,
-    output::{Format, Output},
+    output::{Format, Output, styled},
     shown::printable,
 };
 
@@ -54,7 +54,7 @@ impl Screen {
             let (red, reset) = (self.output.style.red, self.output.style.reset);
             return self.draw(&format!("{red}{}{reset}", printable(what)));
         }
-        _ = writeln!(io::stderr(), "warning: {what}");
+        _ = writeln!(io::stderr(), "warning: {}", printable(what));
         Ok(())
     }
 
@@ -63,7 +63,7 @@ impl Screen {
         let room = self.output.height().unwrap_or(HEIGHT_DEFAULT).saturating_sub(3).max(1);
         let mut text = format!("\x1b[H{}{title}{}\x1b[K\r\n\x1b[K", self.output.style.dim, self.output.style.reset);
         for line in self.last.iter().take(room) {
-            text.push_str(&format!("\r\n{line}\x1b[K"));
+            text.push_str(&format!("\r\n{}\x1b[K", styled(line, self.output.style)));
         }
         if self.last.len() > room {
             let more = self.last.len() - room;

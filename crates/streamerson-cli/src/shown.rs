@@ -4,7 +4,8 @@ use std::{borrow::Cow, fmt::Write};
 
 use serde::Serialize;
 use serde_json::value::RawValue;
-use streamerson::core::{Headers, is_json_type};
+pub(crate) use streamerson::core::text::printable;
+use streamerson::core::{Headers, is_json_type, text::printable_json};
 
 /// A payload as one member of a JSON object: `payload`, the JSON value, else a string; else `payload_base64`.
 #[derive(Debug, Serialize)]
@@ -34,11 +35,12 @@ impl<'a> Shown<'a> {
 
     /// The value alone, as one line of JSON.
     pub(crate) fn to_json(&self) -> Result<String, serde_json::Error> {
-        match self {
-            Self::Json(json) => Ok(json.get().to_owned()),
-            Self::Text(text) => serde_json::to_string(text),
-            Self::Base64(_) => serde_json::to_string(self),
-        }
+        let json = match self {
+            Self::Json(json) => json.get().to_owned(),
+            Self::Text(text) => serde_json::to_string(text)?,
+            Self::Base64(_) => serde_json::to_string(self)?,
+        };
+        Ok(printable_json(&json).into_owned())
     }
 
     /// The payload on one line, for people.
@@ -49,22 +51,6 @@ impl<'a> Shown<'a> {
             Self::Base64(base64) => format!("base64:{base64}").into(),
         }
     }
-}
-
-/// A text whose control characters are escaped: what comes from a stream must not steer the terminal.
-pub(crate) fn printable(text: &str) -> Cow<'_, str> {
-    if !text.contains(char::is_control) {
-        return text.into();
-    }
-    let mut escaped = String::with_capacity(text.len() + 8);
-    for char in text.chars() {
-        if char.is_control() {
-            escaped.extend(char.escape_default());
-        } else {
-            escaped.push(char);
-        }
-    }
-    escaped.into()
 }
 
 /// Valid JSON without the white space between its tokens.
@@ -153,8 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_steers_the_terminal() {
-        assert_eq!(printable("a\u{1b}[2Jb\u{9b}c\n"), r"a\u{1b}[2Jb\u{9b}c\n");
+    fn bytes_that_are_no_text_are_escaped() {
         assert_eq!(lossy_line(b"ok \xff\x1b"), r"ok \xff\u{1b}");
     }
 }

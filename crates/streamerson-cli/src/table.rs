@@ -4,6 +4,7 @@ use crate::{
     failure::Failure,
     human,
     output::{Output, Style},
+    shown::printable,
 };
 
 /// What stands between two columns.
@@ -35,7 +36,7 @@ enum Tone {
 
 impl Cell {
     pub(crate) fn text(text: impl Into<String>) -> Self {
-        Self { text: text.into(), tone: Tone::Plain, is_number: false }
+        Self { text: printable(&text.into()).into_owned(), tone: Tone::Plain, is_number: false }
     }
 
     /// A number. Zero stands back, since nothing is to be done about it.

@@ -22,6 +22,7 @@ pub mod publisher;
 mod reply;
 pub mod shards;
 pub mod subscription;
+pub mod text;
 mod topic;
 pub mod wire;
 

@@ -6,6 +6,8 @@ use std::{fmt, ops::Deref, str::FromStr};
 
 use bytestring::ByteString;
 
+use crate::text;
+
 /// Why a text is not the name it was meant to be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{value:?} is not a valid {what}: {rule}")]
@@ -18,7 +20,12 @@ pub struct InvalidName {
 impl InvalidName {
     pub(crate) fn new(what: &'static str, rule: &'static str, value: &str) -> Self {
         // A text from the network may be long: what is shown of it is bounded.
-        let shown = value.chars().take(80).collect();
+        let shown = match value.rsplit_once('@') {
+            // No name has an @, and what stands before one may be a login: this may be a part of an address.
+            Some((_, place)) if !value.contains("://") => format!("***@{place}"),
+            _ => text::redacted(value).into_owned(),
+        };
+        let shown = shown.chars().take(80).collect();
         Self { what, rule, value: shown }
     }
 }

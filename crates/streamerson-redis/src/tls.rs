@@ -9,6 +9,7 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
+use streamerson_core::text::redacted;
 use tokio::{net::TcpStream, task::spawn_blocking};
 use tokio_rustls::{
     TlsConnector,
@@ -166,5 +167,5 @@ fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, ConnectError> {
 }
 
 fn unusable(path: &Path, cause: &dyn std::fmt::Display) -> ConnectError {
-    ConnectError::Config(format!("cannot use {}: {cause}", path.display()))
+    ConnectError::Config(format!("cannot use {}: {cause}", redacted(&path.display().to_string())))
 }

@@ -23,6 +23,7 @@ use crate::{
     human,
     output::{Format, Output},
     progress::Progress,
+    shown::printable,
     stop::Stop,
 };
 
@@ -230,7 +231,7 @@ impl Report {
         };
         if let Some(complaint) = complaint {
             self.progress.clear();
-            _ = writeln!(io::stderr(), "{complaint}");
+            _ = writeln!(io::stderr(), "{}", printable(&complaint));
         }
         let Summary { done, gone, failed, .. } = self.summary;
         let replayed = done.count();

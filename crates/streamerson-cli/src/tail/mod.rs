@@ -18,6 +18,7 @@ use crate::{
     failure::Failure,
     line::Line,
     output::{Format, Output, reader_gone},
+    shown::printable,
     stop::Stop,
 };
 
@@ -117,7 +118,7 @@ impl Tail {
                     // What was shown before stands before it on a terminal too.
                     Err(gap @ BrokerError::Gap { .. }) => {
                         output.flush()?;
-                        _ = writeln!(io::stderr(), "warning: {gap}");
+                        _ = writeln!(io::stderr(), "warning: {}", printable(&gap.to_string()));
                     }
                     Err(error) => {
                         output.flush()?;

@@ -65,6 +65,21 @@ async fn colours_are_for_terminals_that_want_them() {
     assert!(json.stdout.starts_with("{\"topic\":\"default:orders\""), "{:?}", json.stdout);
 }
 
+/// A payload is printed as it came, but not what of it would steer the terminal.
+#[tokio::test]
+async fn a_reply_does_not_steer_the_terminal() {
+    let scene = Scene::new().await;
+    let echo = scene.start("echo orders");
+    echo.stderr_line("echoing").await;
+    let evil = "a\u{1b}]0;x\u{7}\u{9b}2J\u{202e}b";
+    let json = serde_json::to_string(evil).expect("JSON");
+    let shown = scene.on_terminal(&format!("request orders get {json}"), &[]).wait().await;
+    assert!(shown.stdout.contains("\\u{9b}2J\\u{202e}b"), "{:?}", shown.stdout);
+    let piped = scene.run(&format!("request orders get {json}")).await;
+    assert_eq!(piped.stdout.trim_end_matches('\n'), json, "byte for byte");
+    echo.terminate().await;
+}
+
 #[tokio::test]
 async fn what_cannot_be_undone_is_asked_about() {
     let scene = Scene::with_dead_letters(2).await;

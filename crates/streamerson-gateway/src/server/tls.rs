@@ -1,7 +1,8 @@
 //! TLS on the listener, by rustls: whom clients meet, and how that changes while the server runs.
 
-use std::{error::Error, fmt, io, sync::Arc};
+use std::{error::Error, fmt, io, path::Path, sync::Arc};
 
+use streamerson_core::text::redacted;
 use tokio::{sync::watch, task::spawn_blocking};
 use tokio_rustls::rustls::{
     self, CertificateError, InconsistentKeys, ServerConfig,
@@ -125,7 +126,7 @@ fn reason(error: &io::Error) -> String {
 fn explain(files: &TlsConfig, error: &rustls::Error) -> InvalidCertificate {
     match error {
         rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
-            let certificate = files.certificate.path.display();
+            let certificate = shown(&files.certificate.path);
             invalid(&files.key, &format!("it is not the key of the first certificate in {certificate}"))
         }
         rustls::Error::InvalidCertificate(CertificateError::BadEncoding) => {
@@ -139,7 +140,7 @@ fn explain(files: &TlsConfig, error: &rustls::Error) -> InvalidCertificate {
 }
 
 fn invalid(file: &PemFile, why: &str) -> InvalidCertificate {
-    InvalidCertificate { place: file.place.clone(), path: file.path.display().to_string(), why: why.to_owned() }
+    InvalidCertificate { place: file.place.clone(), path: shown(&file.path), why: why.to_owned() }
 }
 
 impl fmt::Display for InvalidCertificate {
@@ -149,3 +150,8 @@ impl fmt::Display for InvalidCertificate {
 }
 
 impl Error for InvalidCertificate {}
+
+/// A path as errors quote it: an address may stand there by mistake.
+fn shown(path: &Path) -> String {
+    redacted(&path.display().to_string()).into_owned()
+}

@@ -24,7 +24,8 @@ pub const PORT_DEFAULT: u16 = 6379;
 /// [`ca_file`](crate::RedisConfig::ca_file) and its neighbours. Each form takes `role` as well, which is
 /// [`RedisConfig::role`](crate::RedisConfig::role). A parameter that is unknown is an error.
 ///
-/// Neither `Display` nor `Debug` shows the password, so a `RedisUrl` can go into logs and errors as it is.
+/// Neither `Display` nor `Debug` shows the password, nor a user without one, as that may be a password in the wrong place.
+/// So a `RedisUrl` can go into logs and errors as it is.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RedisUrl {
     endpoint: Endpoint,
@@ -102,11 +103,11 @@ impl RedisUrl {
     fn fmt_tcp(&self, f: &mut fmt::Formatter<'_>, scheme: &str, host: &str, port: u16) -> fmt::Result {
         write!(f, "{scheme}://")?;
         if self.user.is_some() || self.password.is_some() {
-            f.write_str(self.user.as_deref().unwrap_or_default())?;
-            if self.password.is_some() {
-                f.write_str(":***")?;
+            match (&self.user, &self.password) {
+                // People write a password alone where the user belongs.
+                (_, None) => f.write_str("***@")?,
+                (user, Some(_)) => write!(f, "{}:***@", user.as_deref().unwrap_or_default())?,
             }
-            f.write_str("@")?;
         }
         match host.contains(':') {
             true => write!(f, "[{host}]")?,
@@ -117,12 +118,11 @@ impl RedisUrl {
 
     fn fmt_unix(&self, f: &mut fmt::Formatter<'_>, path: &Path) -> fmt::Result {
         write!(f, "redis+unix://{}?db={}", path.display(), self.database)?;
-        if let Some(user) = &self.user {
-            write!(f, "&user={user}")?;
-        }
-        match self.password {
-            Some(_) => f.write_str("&pass=***"),
-            None => Ok(()),
+        match (&self.user, &self.password) {
+            (None, None) => Ok(()),
+            (None, Some(_)) => f.write_str("&pass=***"),
+            (Some(_), None) => f.write_str("&user=***"),
+            (Some(user), Some(_)) => write!(f, "&user={user}&pass=***"),
         }
     }
 }
@@ -193,9 +193,11 @@ pub enum UrlErrorKind {
     /// An IPv6 address without its closing bracket, or with something other than a port after it.
     #[error("the IPv6 host is not written as [address]")]
     BadHost,
-    /// The port is not a number from 1 to 65535.
-    #[error("the port `{0}` is not a number from 1 to 65535")]
-    BadPort(String),
+    /// The port is not a number from 1 to 65535. It is not shown, as it may be the password of a URL without a host.
+    #[error(
+        "the port is not a number from 1 to 65535; a login stands before the host, as in redis://user:password@host"
+    )]
+    BadPort,
     /// There is no absolute path of a socket.
     #[error("it has no absolute path; write redis+unix:///path/to/socket?user=u&pass=p")]
     NoPath,

@@ -115,7 +115,7 @@ fn host_and_port(authority: &str) -> Result<(String, u16), UrlErrorKind> {
         None => PORT_DEFAULT,
         Some(port) => match port.parse() {
             Ok(number) if number > 0 => number,
-            _ => return Err(UrlErrorKind::BadPort(port.to_owned())),
+            _ => return Err(UrlErrorKind::BadPort),
         },
     };
     Ok((host.to_owned(), port))
@@ -175,5 +175,16 @@ pub(super) fn redact(text: &str) -> String {
         Some(None) => "***@".to_owned(),
         Some(Some((user, _))) => format!("{user}:***@"),
     };
+    // A login without a host: what looks like the port is the password.
+    let place = match place.split_once(':') {
+        Some((host, rest)) if !place.starts_with('[') && !is_port(rest.split('/').next().unwrap_or(rest)) => {
+            format!("{host}:***")
+        }
+        _ => place.to_owned(),
+    };
     format!("{scheme}{credentials}{place}{query}")
+}
+
+fn is_port(text: &str) -> bool {
+    text.is_empty() || text.parse::<u16>().is_ok()
 }

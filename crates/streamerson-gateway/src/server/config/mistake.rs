@@ -2,6 +2,9 @@
 
 use std::{fmt, ops::Range, path::Path};
 
+use streamerson_core::text;
+use toml::de::DeValue;
+
 /// Everything that is wrong with a configuration, in the order of its lines.
 ///
 /// `Display` gives each mistake a line of its own: the file, the line, the key, what is wrong and what to do.
@@ -76,11 +79,33 @@ impl<'a> Mistakes<'a> {
         Self { file, text, found: InvalidConfig { mistakes: Vec::new(), names_memory: false } }
     }
 
-    /// Notes what is wrong with this part of the text.
+    /// Notes what is wrong with this part of the text. Where that quotes a value which looks like an address, its
+    /// credentials are left out.
     pub(super) fn add(&mut self, span: &Range<usize>, key: impl Into<String>, what: impl Into<String>) {
         let line = self.line(span);
-        let (key, what) = (key.into(), what.into());
+        let (key, what) = (text::redacted(&key.into()).into_owned(), what.into());
+        let what = self.values(span).iter().fold(what, |what, value| text::redacted_in(&what, value).into_owned());
         self.found.mistakes.push(Mistake { file: self.file.to_owned(), line, key, what });
+    }
+
+    /// The strings of a part of the text: what a value or the elements of a list say.
+    fn values(&self, span: &Range<usize>) -> Vec<String> {
+        fn collect(value: &DeValue<'_>, values: &mut Vec<String>) {
+            match value {
+                DeValue::String(text) => values.push(text.to_string()),
+                DeValue::Array(items) => items.iter().for_each(|item| collect(item.get_ref(), values)),
+                DeValue::Table(table) => table.values().for_each(|item| collect(item.get_ref(), values)),
+                _ => {}
+            }
+        }
+        let mut values = Vec::new();
+        let part = self.text.get(span.clone()).unwrap_or_default();
+        match DeValue::parse(part) {
+            Ok(value) => collect(value.get_ref(), &mut values),
+            // No value: a key, the head of a table, or what is no TOML.
+            Err(_) => values.push(part.to_owned()),
+        }
+        values
     }
 
     /// Notes that a broker is named that nobody else could reach.

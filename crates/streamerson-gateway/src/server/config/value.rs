@@ -7,6 +7,8 @@ use axum::{
     routing::MethodFilter,
 };
 
+use streamerson_core::text::redacted;
+
 use super::table::Parsed;
 
 /// Units of durations, in milliseconds.
@@ -56,8 +58,9 @@ impl FromStr for ListenAddr {
         match text.rsplit_once(':') {
             Some((host, port)) if is_host(host) && port.parse::<u16>().is_ok() => Ok(Self(text.to_owned())),
             _ => Err(format!(
-                "{text:?} is not an address to listen on; write HOST:PORT, as in \"127.0.0.1:8080\", \"[::1]:8080\" or \
-                 \"0.0.0.0:8080\""
+                "{:?} is not an address to listen on; write HOST:PORT, as in \"127.0.0.1:8080\", \"[::1]:8080\" or \
+                 \"0.0.0.0:8080\"",
+                redacted(text)
             )),
         }
     }
