@@ -1,4 +1,4 @@
-//! The tests that DESIGN.md names as proof against known pitfalls are there.
+//! The tests that documents name as proof, against known pitfalls and against attacks, are there.
 
 use std::{
     collections::BTreeSet,
@@ -29,12 +29,12 @@ fn functions(folder: &Path, found: &mut BTreeSet<String>) {
     }
 }
 
-#[test]
-fn every_test_that_is_named_is_there() {
-    let design = fs::read_to_string(root().join("DESIGN.md")).expect("the page");
-    let table = design.split("## Known pitfalls").nth(1).expect("the section").split("\n## ").next().expect("its end");
+/// Looks up each test that the last column of a section's table names.
+fn check_table(page: &str, section: &str) {
+    let text = fs::read_to_string(root().join(page)).expect("the page");
+    let table = text.split(section).nth(1).expect("the section").split("\n## ").next().expect("its end");
     let rows: Vec<_> = table.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
-    assert!(rows.len() > 20, "{} rows", rows.len());
+    assert!(rows.len() >= 20, "{} rows", rows.len());
     let mut known = BTreeSet::new();
     for folder in ["crates", "faults", "examples"] {
         functions(&root().join(folder), &mut known);
@@ -44,7 +44,17 @@ fn every_test_that_is_named_is_there() {
         let named: Vec<_> = tests.split('`').skip(1).step_by(2).collect();
         assert!(!named.is_empty(), "no test in {row}");
         for name in named {
-            assert!(known.contains(name), "there is no test {name:?}");
+            assert!(known.contains(name), "{page}: there is no test {name:?}");
         }
     }
+}
+
+#[test]
+fn every_test_that_stands_against_a_pitfall_is_there() {
+    check_table("DESIGN.md", "## Known pitfalls");
+}
+
+#[test]
+fn every_test_that_stands_against_an_attack_is_there() {
+    check_table("docs/operations.md", "### Attacks and bounds");
 }

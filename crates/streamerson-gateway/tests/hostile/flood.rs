@@ -2,8 +2,8 @@
 
 use crate::{
     frames::{
-        DATA, END_HEADERS, ENHANCE_YOUR_CALM, HEADERS, PING, REFUSED_STREAM, RST_STREAM, SETTINGS, block, frame, get,
-        request,
+        DATA, END_HEADERS, ENHANCE_YOUR_CALM, HEADERS, PING, PRIORITY, REFUSED_STREAM, RST_STREAM, SETTINGS,
+        WINDOW_UPDATE, block, frame, get, request,
     },
     scene::{Scene, post},
     support::echo,
@@ -42,12 +42,16 @@ async fn more_streams_than_allowed_are_refused() {
 }
 
 #[tokio::test]
-async fn pings_settings_and_empty_frames_disturb_nobody() {
+async fn control_frames_and_empty_frames_disturb_no_other_client() {
     let scene = Scene::with("", echo).await;
     let witness = scene.witness().await;
     for (what, flood) in [
         ("pings", frame(PING, 0, 0, &[7; 8])),
         ("settings", frame(SETTINGS, 0, 0, &[])),
+        ("priorities", frame(PRIORITY, 0, 1, &[0, 0, 0, 0, 16])),
+        ("priorities of streams that are not there", frame(PRIORITY, 0, 101, &[0, 0, 0, 0, 16])),
+        ("window updates", frame(WINDOW_UPDATE, 0, 0, &[0, 0, 0, 1])),
+        ("window updates of a stream", frame(WINDOW_UPDATE, 0, 1, &[0, 0, 0, 1])),
         ("empty data", frame(DATA, 0, 1, &[])),
         ("frames of no known kind", frame(99, 0, 0, &[0; 100])),
         ("resets of what is not there", frame(RST_STREAM, 0, 1, &CANCEL)),

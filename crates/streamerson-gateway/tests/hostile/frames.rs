@@ -10,6 +10,7 @@ pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 pub(crate) const DATA: u8 = 0;
 pub(crate) const HEADERS: u8 = 1;
+pub(crate) const PRIORITY: u8 = 2;
 pub(crate) const RST_STREAM: u8 = 3;
 pub(crate) const SETTINGS: u8 = 4;
 pub(crate) const PING: u8 = 6;
@@ -153,6 +154,19 @@ impl Raw {
             let frame = self.frame().await.unwrap_or_else(|| panic!("closed before a frame {kind} came"));
             if frame.kind == kind {
                 return frame;
+            }
+        }
+    }
+
+    /// The status of the response on a stream; `None` when the stream or the connection is ended without one.
+    pub(crate) async fn frames_until_answer(&mut self, stream: u32) -> Option<u16> {
+        loop {
+            let frame = self.frame().await?;
+            match frame.kind {
+                HEADERS if frame.stream == stream => return Some(frame.status()),
+                RST_STREAM if frame.stream == stream => return None,
+                GOAWAY => return None,
+                _ => {}
             }
         }
     }

@@ -140,6 +140,34 @@ async fn headers_beyond_the_bound_are_431_and_those_without_end_end_the_connecti
     witness.was_not_disturbed().await;
 }
 
+/// HPACK lets one byte stand for a header that was sent before: some kilobytes on the wire are gigabytes when they are
+/// decoded. No more of them is kept than of any other head.
+#[tokio::test]
+async fn headers_that_grow_when_they_are_decoded_are_bounded() {
+    let scene = Scene::new().await;
+    let witness = scene.witness().await;
+    for references in [100, 5_000, 15_000] {
+        let mut raw = scene.http2(&[]).await;
+        // A literal that enters the dynamic table (RFC 7541, section 6.2.1), whose first entry has the index 62.
+        let mut head = block(&request("GET", "/ask/1"));
+        head.extend([0x40, 3]);
+        head.extend(b"x-a");
+        // 3,900 in an integer with a prefix of 7 bits.
+        head.extend([127, (3_900_u16 - 127) as u8 & 127 | 128, ((3_900 - 127) >> 7) as u8]);
+        head.extend(vec![b'x'; 3_900]);
+        head.extend(vec![0x80 | 62; references]);
+        let (first, rest) = head.split_at(head.len().min(16_000));
+        let flags = |is_last| if is_last { END_HEADERS } else { 0 };
+        raw.send(frame(HEADERS, END_STREAM | flags(rest.is_empty()), 1, first)).await;
+        if !rest.is_empty() {
+            raw.send(frame(CONTINUATION, END_HEADERS, 1, rest)).await;
+        }
+        let answer = raw.frames_until_answer(1).await;
+        assert!(matches!(answer, Some(431) | None), "{references}: {answer:?}");
+    }
+    witness.was_not_disturbed().await;
+}
+
 #[tokio::test]
 async fn connections_on_which_nothing_is_asked_are_told_to_go_and_cut_if_they_do_not() {
     let scene = Scene::with(SHORT, echo).await;

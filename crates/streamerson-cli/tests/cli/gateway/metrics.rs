@@ -71,6 +71,55 @@ fn assert_values(page: &Exposition, values: &[(&str, f64)]) {
     }
 }
 
+/// Nothing that a caller invents becomes a series: neither paths, methods, ids and headers, nor event types and groups of
+/// messages.
+#[tokio::test]
+async fn callers_make_no_series() {
+    let scene = Scene::new().await;
+    let echo = Echo::start(&scene).await;
+    let gateway = Gateway::start(&scene.server, "cardinality", CONFIG).await;
+    let series = async || {
+        let lines = |page: String| page.lines().filter(|line| !line.starts_with('#')).count();
+        let of_worker = scrape(&mut Connection::open(&echo.address).await.expect("a worker that accepts")).await;
+        (lines(scrape(&mut gateway.admin().await).await.text()), lines(of_worker.text()))
+    };
+    let invent = async |number: usize| {
+        for line in [
+            format!("GET /invented/{number}"),
+            format!("INVENTED{number} /tell"),
+            format!("POST /ask/{number}?invented={number}"),
+            format!("PUT /ask/{number}"),
+            "POST /tell".to_owned(),
+        ] {
+            let id = format!("invented-{number}");
+            let headers = [("x-request-id", &*id), ("x-invented", &*id), ("user-agent", &*id), ("origin", &*id)];
+            gateway.ask(&line, &headers, "{}").await;
+        }
+        let line = format!("invented.{number} id{number} - -");
+        scene.server.command(["XADD", "{default:orders}:in", "*", "m", &line]).await;
+        scene.server.command(["XADD", "{default:orders}:in", "*", "m", &format!("no line {number}")]).await;
+    };
+    let settled = async || {
+        eventually("all to be settled", async || {
+            (scene.pending_and_lag("orders", "echo").await == Some((0, Some(0)))).then_some(())
+        })
+        .await;
+    };
+    // Some series begin with the first that they count.
+    invent(0).await;
+    settled().await;
+    let before = series().await;
+    for number in 1..60 {
+        invent(number).await;
+    }
+    settled().await;
+    assert_eq!(series().await, before);
+    let page = scrape(&mut gateway.admin().await).await.text();
+    assert!(!page.contains("invented"), "{page}");
+    gateway.process.terminate().await;
+    echo.process.terminate().await;
+}
+
 #[tokio::test]
 async fn a_gateway_and_its_worker_count_what_happened() {
     let scene = Scene::new().await;

@@ -23,6 +23,20 @@ event = "page.viewed"
 mode = "emit"
 "#;
 
+const SECRETS: &str = r#"
+[admin]
+listen = "127.0.0.1:0"
+
+[[route]]
+method = "POST"
+path = "/keys/{case}"
+topic = "orders"
+event = "order.new"
+forward_headers = ["authorization", "cookie"]
+[route.idempotency]
+principal = "authorization"
+"#;
+
 impl Gateway {
     /// Waits until it is ready, or until it is not.
     async fn is_ready(&self, wanted: bool) -> serde_json::Value {
@@ -60,6 +74,42 @@ async fn it_starts_without_its_broker_and_is_ready_once_that_is_there() {
     let metrics = gateway.admin().await.exchange("GET /metrics", &[], "").await.unwrap().text();
     assert!(metrics.contains("streamerson_broker_up{broker=") && !metrics.contains("secret"), "{metrics}");
     assert_eq!(gateway.process.terminate().await.status.code(), Some(0));
+}
+
+/// Neither at the most talkative level, nor in metrics, nor in the server's list of clients: passwords, credentials, payloads
+/// and queries do not show.
+#[tokio::test]
+async fn secrets_show_nowhere() {
+    let server = RedisServer::builder().password("5ecret").spawn().await;
+    let broker = streamerson::connect(&server.url()).await.expect("a server that answers");
+    let path = write(&server, "secrets", &format!("listen = \"127.0.0.1:0\"\n{SECRETS}"));
+    let gateway = Gateway::run(&server, &path, None, "trace").await;
+    let worker = Worker::start(&broker, "orders").await;
+    let headers = [
+        ("authorization", "Bearer 5ecret"),
+        ("cookie", "session=5ecret"),
+        ("x-5ecret", "5ecret"),
+        ("idempotency-key", "5ecret"),
+        ("content-type", "application/json"),
+    ];
+    for (line, body, status) in [
+        ("POST /keys/echo?token=5ecret", "\"5ecret\"", 200),
+        ("POST /keys/echo?token=5ecret", "\"another 5ecret\"", 422),
+        ("POST /keys/echo", "{5ecret", 400),
+        ("POST /nowhere?5ecret", "5ecret", 404),
+    ] {
+        assert_eq!(gateway.ask(line, &headers, body).await.status, status, "{line}");
+    }
+    let clients = server.command(["CLIENT", "LIST"]).await.text().to_owned();
+    assert!(clients.contains("name=streamerson:gateway"), "{clients}");
+    let metrics = gateway.admin().await.exchange("GET /metrics", &[], "").await.unwrap().text();
+    worker.stop().await;
+    let logged = gateway.process.terminate().await;
+    assert!(logged.stderr.contains("TRACE") || logged.stderr.contains("DEBUG"), "{}", logged.stderr);
+    for (place, text) in [("log", logged.stderr), ("metrics", metrics), ("clients", clients)] {
+        let line = text.lines().find(|line| line.contains("5ecret"));
+        assert_eq!(line, None, "{place}");
+    }
 }
 
 #[tokio::test]
