@@ -157,7 +157,7 @@ impl DeduplicateLayer {
                 room.commit(bytes);
                 incoming.set_remember(Remember { ttl: self.window, reply: keeps_reply });
             }
-            Ok(None) => {}
+            Ok(None) => budget.on_refused(),
             Err(error) => {
                 let (event, id) = (&delivery.message.event, &delivery.message.id);
                 debug!(%event, %id, %error, "handled, and not remembered: the bytes of marks are not known");

@@ -99,7 +99,7 @@ impl MarkBudget {
         metrics: &Metrics,
     ) -> Self {
         let metrics = metrics.marks(topic, kind);
-        metrics.bytes_max.set(bytes_max);
+        metrics.on_bytes_max(bytes_max);
         let topic = topic.whole();
         let (known, asking) = (Mutex::default(), tokio::sync::Mutex::default());
         Self(Arc::new(Inner { broker, topic, kind, meter, ttl, bytes_max, metrics, known, asking }))
@@ -133,11 +133,30 @@ impl MarkBudget {
                 is_stale
             };
             if !is_stale {
-                self.on_refused();
                 return Ok(None);
             }
-            // Time makes room: what is over is taken off.
-            self.ask().await?;
+            // Time makes room: what is over is taken off. In a task of its own, since a caller that gives up in the middle
+            // would leave the question open whether its bytes were counted.
+            let budget = self.clone();
+            match tokio::spawn(async move { budget.ask().await }).await {
+                Ok(asked) => asked?,
+                // The runtime is shutting down.
+                Err(_) => return Ok(None),
+            }
+        }
+    }
+
+    /// Counts and logs that a mark was not set for want of room.
+    pub fn on_refused(&self) {
+        self.0.metrics.refused.add_one();
+        if self.lock().take_warning() {
+            let Inner { topic, kind, bytes_max, .. } = &*self.0;
+            tracing::warn!(
+                %topic,
+                kind = kind.as_str(),
+                bytes_max,
+                "no room for further marks of this topic; raise their bound, or keep fewer or smaller replies for a shorter time"
+            );
         }
     }
 
@@ -162,21 +181,8 @@ impl MarkBudget {
         let mut known = self.lock();
         known.untold = known.untold.saturating_sub(bytes);
         (known.heard, known.total) = (Some(Instant::now()), total);
-        metrics.bytes.set(known.sum());
+        metrics.on_bytes(total);
         Ok(())
-    }
-
-    fn on_refused(&self) {
-        self.0.metrics.refused.add_one();
-        if self.lock().take_warning() {
-            let Inner { topic, kind, bytes_max, .. } = &*self.0;
-            tracing::warn!(
-                %topic,
-                kind = kind.as_str(),
-                bytes_max,
-                "no room for further marks of this topic; raise their bound, or keep fewer or smaller replies for a shorter time"
-            );
-        }
     }
 
     /// Logs that four fifths of the bound are reached.

@@ -245,6 +245,7 @@ impl<K> Route<K> {
         self.set(|settings| {
             settings.topic = shards.topic().clone();
             settings.shards = Some((shards, key));
+            settings.marks = Arc::default();
         })
     }
 

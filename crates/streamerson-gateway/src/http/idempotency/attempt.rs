@@ -108,6 +108,7 @@ impl Attempt {
         let with_reply = bytes + self.idempotency.reply_bytes_max as u64;
         let mut room = self.ask(move || self.budget().reserve(with_reply)).await?;
         if room.is_none() && self.ask(move || self.broker().recall(vec![self.record_key.clone()])).await? == [None] {
+            self.budget().on_refused();
             return Err(Refusal::KeysFull);
         }
         let [attempt, record] = self.ask(move || self.set_both_if_absent()).await?;
