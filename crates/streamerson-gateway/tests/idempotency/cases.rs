@@ -1,11 +1,20 @@
 //! What holds over every broker.
 
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
 use axum::{
     Router,
     body::Body,
     http::{Request, StatusCode},
     routing::post,
 };
+use bytes::Bytes;
 use streamerson_core::{
     Problem, Reply, Topic, Wire,
     broker::{Append, Charge, Mark},
@@ -294,6 +303,76 @@ pub(crate) async fn a_worker_of_another_topic_cannot_answer(mut scene: Scene) {
     scene.bench.reply(&message, created()).await;
     assert_created(&victim.await.unwrap());
     assert_created(&scene.send(keyed("/orders", "k", "{}")).await);
+}
+
+/// Many clients, two requests for each key, workers that fail now and then, two gateways: each reply is to the request of the
+/// caller that gets it, and all replies to one request are the same.
+pub(crate) async fn replies_never_cross_requests(mut scene: Scene) {
+    let apps = [scene.app.clone(), scene.another_gateway()];
+    let done = Arc::new(AtomicBool::new(false));
+    let clients: Vec<_> = (0..24)
+        .map(|client: usize| {
+            let (app, done) = (apps[client % 2].clone(), Arc::clone(&done));
+            tokio::spawn(async move {
+                let mut answers = Vec::new();
+                for round in 0..12 {
+                    // Two bodies for each of four keys.
+                    let (key, body) = ((client + round) % 4, (client / 2 + round / 3) % 2);
+                    let body = format!("\"{key}-{body}\"");
+                    let answer = send(&app, keyed("/orders", &key.to_string(), &body)).await;
+                    answers.push((key, body, answer));
+                }
+                done.store(true, Ordering::Relaxed);
+                answers
+            })
+        })
+        .collect();
+    let clients = futures_util::future::join_all(clients);
+    tokio::pin!(clients);
+    let (mut handled, mut under_way) = (0, Vec::new());
+    let answers = loop {
+        tokio::select! {
+            answers = &mut clients => break answers,
+            message = scene.message() => {
+                // Answered out of order, and the third of each lot with a failure.
+                under_way.push(message);
+                if under_way.len() < 2 && !done.load(Ordering::Relaxed) {
+                    tokio::time::timeout(std::time::Duration::from_millis(20), async {
+                        under_way.push(scene.message().await);
+                    })
+                    .await
+                    .ok();
+                }
+                while let Some(message) = under_way.pop() {
+                    handled += 1;
+                    let reply = match handled % 3 {
+                        0 => Reply::from(Problem::new(StatusCode::BAD_GATEWAY)),
+                        _ => Reply::new(format!("[{}, {handled}]", String::from_utf8_lossy(&message.payload))),
+                    };
+                    scene.bench.reply(&message, reply).await;
+                }
+            }
+        }
+    };
+    let mut kept: HashMap<usize, (String, Bytes)> = HashMap::new();
+    for (key, body, answer) in answers.into_iter().flat_map(Result::unwrap) {
+        match answer.status.as_u16() {
+            200 => {
+                let said = String::from_utf8(answer.body.to_vec()).unwrap();
+                assert!(said.starts_with(&format!("[{body}, ")), "{key} {body}: {said}");
+                let (first, reply) = kept.entry(key).or_insert_with(|| (body.clone(), answer.body.clone()));
+                assert_eq!((&*first, &*reply), (&body, &answer.body), "one request, and one reply, for each key");
+            }
+            409 | 422 | 502 => {}
+            _ => panic!("{key} {body}: {answer:?}"),
+        }
+    }
+    assert_eq!(kept.len(), 4, "each key was answered at last");
+    for app in &apps {
+        for (key, (body, reply)) in &kept {
+            assert_eq!(send(app, keyed("/orders", &key.to_string(), body)).await.body, reply);
+        }
+    }
 }
 
 /// Two headers that say who is asking are two kinds of principals: the value of one is not that of the other.

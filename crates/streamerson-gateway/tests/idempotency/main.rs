@@ -43,6 +43,7 @@ over_both_brokers!(
     what_is_kept_of_a_topic_is_bounded,
     a_worker_of_another_topic_cannot_answer,
     principals_of_two_headers_are_apart,
+    replies_never_cross_requests,
     an_event_is_stored_once,
     a_whole_response_is_repeated_whole,
     of_many_at_once_through_two_gateways_one_is_handled,

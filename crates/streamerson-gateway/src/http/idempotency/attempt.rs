@@ -126,7 +126,7 @@ impl Attempt {
             }
             Record::Answered { reply, .. } => {
                 if is_claimed {
-                    self.set(vec![self.released()]).await;
+                    self.release().await;
                 }
                 return Ok(Begun::Answered(reply));
             }
@@ -139,7 +139,7 @@ impl Attempt {
             Record::Open { .. } | Record::Unrecognised => return Err(Refusal::UnderWay),
         };
         if is_claimed {
-            self.set(vec![self.released()]).await;
+            self.release().await;
         }
         Err(refused)
     }
@@ -177,7 +177,7 @@ impl Attempt {
                     room.commit(value.len().saturating_sub(OPEN_LEN) as u64);
                     Mark { key: self.record_key.clone(), value, ttl: self.idempotency.ttl }
                 });
-                self.set(record.into_iter().chain([self.released()]).collect()).await;
+                self.set(record.into_iter().chain(self.released()).collect()).await;
             }
             // It may be under way.
             Err(
@@ -186,8 +186,13 @@ impl Attempt {
                 | CallError::Closed
                 | CallError::Broker(BrokerError::Interrupted { .. }),
             ) => {}
-            Ok(_) | Err(_) => self.set(vec![self.released()]).await,
+            Ok(_) | Err(_) => self.release().await,
         }
+    }
+
+    /// Lets the next attempt begin.
+    async fn release(&self) {
+        self.set(self.released().into_iter().collect()).await;
     }
 
     /// Sets marks. Where that fails, the attempt goes by itself.
@@ -212,9 +217,11 @@ impl Attempt {
         Mark { key: self.attempt_key.clone(), value, ttl: left + GRACE }
     }
 
-    /// The attempt's mark, about to go.
-    fn released(&self) -> Mark {
-        Mark { ttl: Duration::from_millis(1), ..self.attempt_mark(Duration::ZERO) }
+    /// The attempt's mark, about to go; `None` when its time is nearly over, as after a long pause of this process: the mark
+    /// that is there then may be another attempt's.
+    fn released(&self) -> Option<Mark> {
+        let is_own = Instant::now() + GRACE / 2 < self.deadline + GRACE;
+        is_own.then(|| Mark { ttl: Duration::from_millis(1), ..self.attempt_mark(Duration::ZERO) })
     }
 
     fn left(&self) -> Duration {
