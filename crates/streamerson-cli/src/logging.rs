@@ -33,8 +33,8 @@ pub(crate) fn start(format: LogFormat, default: &str) {
     }
 }
 
-/// Writes each event as one line to the standard error. Fields hold what comes from elsewhere, and a line feed in one of
-/// them would begin an event that never was.
+/// Writes each event as one line to the standard error. Fields hold text of clients and workers, and a line feed in one of
+/// them would forge another event.
 struct OneLine {
     /// Escapes an event without the line feed that ends it.
     escape: fn(&str) -> String,

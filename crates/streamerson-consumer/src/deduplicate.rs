@@ -31,8 +31,8 @@ const HEAD_BYTES: usize = 140;
 ///
 /// A message comes twice when a member dies between what its handler did and the ack, when a producer sends it again, or
 /// when it is replayed from the dead letters. That it was handled is remembered in the broker, in the same step as the ack:
-/// what is settled once is not handled again, by any member of the group. What failed is not remembered, so it may be tried
-/// again and replayed.
+/// a message that was settled is not handled again, by any member of the group. A failed message is not remembered, so it may
+/// be tried again and replayed.
 ///
 /// Two deliveries that are handled at the same moment both run, since neither is settled yet; and a handler that died
 /// before its ack had been settled runs again, whatever it did. Its effects have to be idempotent as before, or to be
@@ -40,7 +40,7 @@ const HEAD_BYTES: usize = 140;
 ///
 /// # Two messages with one id
 ///
-/// What is remembered includes the message's [fingerprint](streamerson_core::Message::fingerprint): its event type, HTTP
+/// A mark includes the message's [fingerprint](streamerson_core::Message::fingerprint): its event type, HTTP
 /// request and payload. A message with the id of another one is not answered with that one's reply: it is refused with 422,
 /// and an event becomes a dead letter, `rejected`.
 ///
@@ -137,7 +137,7 @@ impl DeduplicateLayer {
     /// Has a message remembered with its reply, within the bounds.
     async fn remember(self, incoming: &Incoming, reply: &Reply, budget: &OnceLock<MarkBudget>) {
         if outcome::status(reply).is_server_error() {
-            // What failed is not remembered.
+            // A failed message is not remembered.
             return;
         }
         let (delivery, Run { broker, metrics, .. }) = (incoming.delivery(), incoming.run());

@@ -44,7 +44,7 @@ impl Fingerprint {
         }
     }
 
-    /// Adds what makes two requests different to a consumer: the HTTP method, path, query and content type, and the
+    /// Adds the parts by which a consumer tells two requests apart: the HTTP method, path, query and content type, and the
     /// payload. Other headers may differ from one try of a request to the next.
     pub fn request(self, headers: &Headers, payload: &[u8]) -> Self {
         let names = [Headers::HTTP_METHOD, Headers::HTTP_PATH, Headers::HTTP_QUERY, Headers::CONTENT_TYPE];
@@ -65,7 +65,7 @@ impl Fingerprint {
 
 impl Message {
     /// The fingerprint of the message, in 64 hexadecimal digits: the same for each delivery, repetition and replay of it,
-    /// and another one for a message with another event type, HTTP request or payload, whatever its id.
+    /// and another one for a message with another event type, HTTP request or payload, even under the same id.
     #[must_use]
     pub fn fingerprint(&self) -> String {
         Fingerprint::new("message").part(self.event.as_str()).request(&self.headers, &self.payload).into_hex(32)

@@ -33,7 +33,7 @@ pub struct NamedByConnection {
 
 /// Removes the headers that `Connection` names, since they end at this hop, and answers which they are.
 ///
-/// What `Connection` says of the connection itself names no such header: `close`, and headers that
+/// Options of the connection itself are no such headers: `close`, and headers that
 /// [never travel](is_of_the_connection). The latter stay, as framing is to be checked by them; `http2-settings`, which
 /// clients name that offer HTTP/2, is removed and not answered.
 pub fn take_named_by_connection(headers: &mut HeaderMap) -> Vec<NamedByConnection> {

@@ -17,15 +17,15 @@ use crate::{
     topic::Topic,
 };
 
-/// About what a mark takes in a broker besides its key and its value, in bytes: its places in two tables, and what an
-/// allocator rounds up. Measured on Redis 7.0 with values of 100 bytes to 64 KiB.
+/// About how many bytes a mark takes in a broker besides its key and its value: its places in two tables, and the rounding
+/// of an allocator. Measured on Redis 7.0 with values of 100 bytes to 64 KiB.
 const MARK_BYTES: u64 = 200;
-/// How often a process tells the broker what it added, and hears what others did.
+/// How often a process tells the broker how many bytes it added, and hears the sum of all processes.
 const TOLD_EVERY: Duration = Duration::from_millis(250);
 /// How often it is logged that marks are refused, or will be soon.
 const WARNED_EVERY: Duration = Duration::from_secs(60);
 
-/// What a kind of marks is for.
+/// The purpose of a kind of marks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum MarkKind {
@@ -46,10 +46,10 @@ impl MarkKind {
     }
 }
 
-/// The bound of one kind of marks of one topic. Cheap to clone; all clones share what they know.
+/// The bound of one kind of marks of one topic. Cheap to clone; all clones share one state.
 ///
-/// The bound holds over all processes that use it, but for what they add within a quarter of a second: so often each of them
-/// tells the broker what it added, in one number, and hears the sum.
+/// The bound holds over all processes that use it, except for the marks that they set within a quarter of a second: so often
+/// each process tells the broker the bytes that it added, in one number, and hears the sum.
 #[derive(Debug, Clone)]
 pub struct MarkBudget(Arc<Inner>);
 
@@ -74,9 +74,9 @@ struct Known {
     heard: Option<Instant>,
     /// The sum that it answered.
     total: u64,
-    /// What this process has added since and not told yet.
+    /// Bytes of marks that this process has set since, and not told the broker yet.
     untold: u64,
-    /// What marks of this process may come to that are not set yet.
+    /// Bytes that are reserved for marks which this process has not set yet.
     reserved: u64,
     /// Whether a task waits to tell it.
     is_telling: bool,
@@ -123,7 +123,7 @@ impl MarkBudget {
                 let mut known = self.lock();
                 let sum = known.sum().saturating_add(bytes);
                 let is_stale = known.heard.is_none_or(|heard| heard.elapsed() >= TOLD_EVERY);
-                // Far from the bound nothing is waited for: what others have added since is heard soon enough.
+                // Far from the bound no caller waits: the bytes that other processes have added are heard soon enough.
                 let must_ask = is_stale && (known.heard.is_none() || sum > self.0.bytes_max / 2);
                 if !must_ask && sum <= self.0.bytes_max {
                     known.reserved = known.reserved.saturating_add(bytes);
@@ -135,7 +135,7 @@ impl MarkBudget {
             if !is_stale {
                 return Ok(None);
             }
-            // Time makes room: what is over is taken off. In a task of its own, since a caller that gives up in the middle
+            // Time makes room: expired marks are taken off. In a task of its own, since a caller that gives up in the middle
             // would leave the question open whether its bytes were counted.
             let budget = self.clone();
             match tokio::spawn(async move { budget.ask().await }).await {
@@ -168,7 +168,7 @@ impl MarkBudget {
         }
     }
 
-    /// Tells the broker what was added, and hears the sum.
+    /// Tells the broker the added bytes, and hears the sum.
     async fn ask(&self) -> Result<(), BrokerError> {
         let begun = Instant::now();
         let _one_asks = self.0.asking.lock().await;
@@ -200,7 +200,7 @@ impl MarkBudget {
     }
 }
 
-/// Room for marks that are about to be set; what is not used of it is given back when it is dropped.
+/// Room for marks that are about to be set; unused room is given back when the reservation is dropped.
 #[derive(Debug)]
 #[must_use = "the room is given back when it is dropped"]
 pub struct Reservation {

@@ -21,7 +21,7 @@ impl InvalidName {
     pub(crate) fn new(what: &'static str, rule: &'static str, value: &str) -> Self {
         // A text from the network may be long: what is shown of it is bounded.
         let shown = match value.rsplit_once('@') {
-            // No name has an @, and what stands before one may be a login: this may be a part of an address.
+            // No name has an @, and the text before one may be a login: the value may be a part of an address.
             Some((_, place)) if !value.contains("://") => format!("***@{place}"),
             _ => text::redacted(value).into_owned(),
         };

@@ -1,5 +1,5 @@
-//! Texts that come from elsewhere, made fit to be shown: without characters that steer a terminal or hide what stands
-//! there, and without credentials.
+//! Untrusted text made fit to be shown: without characters that steer a terminal or hide other text, and without
+//! credentials.
 
 use std::{borrow::Cow, fmt::Write};
 
@@ -95,7 +95,7 @@ fn escape(text: &str, is_escaped: impl Fn(char) -> bool, write: impl Fn(&mut Str
 #[must_use]
 pub fn redacted(value: &str) -> Cow<'_, str> {
     let Some((scheme, rest)) = value.split_once("://") else {
-        // Without a scheme, a login is what stands before the @ of a host.
+        // Without a scheme, the text before the @ of a host is a login.
         return match value.rsplit_once('@') {
             Some((login, host)) if login.contains(':') || login.starts_with("//") => {
                 format!("***@{}", without_query(host)).into()
@@ -110,7 +110,7 @@ pub fn redacted(value: &str) -> Cow<'_, str> {
     }
 }
 
-/// What stands before a query or a fragment, which may hold a password, and `?***` in their place.
+/// The part before a query or a fragment, which may hold a password, with `?***` in their place.
 fn without_query(place: &str) -> Cow<'_, str> {
     match place.find(['?', '#']) {
         Some(at) => format!("{}***", &place[..=at]).into(),

@@ -61,8 +61,8 @@ pub(crate) async fn mark_if_absent(shared: &Shared, marks: &[Mark]) -> Result<Ve
             match pair {
                 [Reply::Status(_), _] => found.push(None),
                 [Reply::Nil, Reply::Bulk(value)] => found.push(Some(value.clone())),
-                // It went between the two. What follows it was not set in order, so it is looked at once more: a mark
-                // of the caller's own is found again by its value.
+                // The mark expired between the two commands. The marks behind it were not set in order, so they are looked
+                // at once more: a mark of the caller's own is found again by its value.
                 [Reply::Nil, Reply::Nil] => break,
                 [Reply::Error(message), _] => return Err(mark_error("SET", message, mark.key.as_str())),
                 [_, Reply::Error(message)] => return Err(mark_error("GET", message, mark.key.as_str())),

@@ -49,8 +49,8 @@ async fn connect(server: &RedisServer, (user, password): &(String, String)) -> S
     RedisBroker::connect(&url).await.expect("a broker").into()
 }
 
-/// Nothing that the adapter sent was denied, what it can do without included, but for one thing: that a member stops at once
-/// takes a right that reaches other tenants.
+/// No command of the adapter was denied, optional ones included, except `CLIENT UNBLOCK`: the right to stop a member at once
+/// reaches other tenants.
 async fn nothing_was_denied(server: &RedisServer) {
     let denials = server.command(["ACL", "LOG"]).await;
     let objects: Vec<_> = denials.items().iter().map(|denial| denial.items()[7].text().to_owned()).collect();
@@ -352,8 +352,8 @@ async fn they_can_do_no_more() {
     }
 }
 
-/// The users of one topic reach no other topic, in their namespace or elsewhere, in either format; and no worker reaches what
-/// gateways keep of requests with an idempotency key.
+/// The users of one topic reach no other topic, in their namespace or elsewhere, in either format; and no worker reaches the
+/// records of idempotency keys.
 #[tokio::test]
 async fn users_of_one_topic_reach_no_other_topic() {
     let (server, [_, worker, orders_gateway, orders_worker]) = spawn_all().await;

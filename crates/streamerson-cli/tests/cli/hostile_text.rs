@@ -11,7 +11,7 @@ use crate::support::{Scene, command, json_of};
 const EVIL: &str =
     "a\u{1b}[2J\u{1b}]0;x\u{7}\u{7f}\u{9b}31m\u{85}\u{202e}\u{2066}\u{200b}\u{2028}\u{ad}\u{feff}\u{e0041}\r\nforged";
 
-/// The password of all addresses here, in whatever place it stands.
+/// The password of all addresses here, in one place or another.
 const PASSWORD: &str = "5ecret";
 
 #[track_caller]
@@ -83,7 +83,7 @@ async fn nothing_that_the_broker_holds_steers_a_terminal() {
     }
 }
 
-/// What is mistyped is quoted without its credentials, whichever option, argument or key it is.
+/// A mistyped address is quoted without its credentials, in each option, argument and key.
 #[tokio::test]
 async fn an_address_in_the_wrong_place_shows_no_password() {
     let scene = Scene::new().await;
@@ -154,7 +154,7 @@ async fn an_address_in_the_wrong_place_shows_no_password() {
     }
 }
 
-/// A line feed in a field begins no event that never was.
+/// A line feed in a field forges no event.
 #[tokio::test]
 async fn an_event_of_a_log_is_one_line() {
     let scene = Scene::new().await;

@@ -1,4 +1,4 @@
-//! The files for those who package and run the gateway.
+//! The unit and the image of the gateway.
 
 const CONTAINERFILE: &str = include_str!("../../../../Containerfile");
 const UNIT: &str = include_str!("../../../../packaging/streamerson-gateway.service");

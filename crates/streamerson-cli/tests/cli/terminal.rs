@@ -65,7 +65,7 @@ async fn colours_are_for_terminals_that_want_them() {
     assert!(json.stdout.starts_with("{\"topic\":\"default:orders\""), "{:?}", json.stdout);
 }
 
-/// A payload is printed as it came, but not what of it would steer the terminal.
+/// A payload is printed as it came, except that characters which steer the terminal are escaped.
 #[tokio::test]
 async fn a_reply_does_not_steer_the_terminal() {
     let scene = Scene::new().await;

@@ -205,7 +205,7 @@ pub trait Broker: fmt::Debug + Send + Sync + 'static {
     /// Adds bytes to a meter, for a while, and answers the sum of all that were added to it and are not over. Without bytes
     /// it is the question alone. After [`BrokerError::Interrupted`] the bytes may have been added.
     ///
-    /// What is over goes a little late: up to a sixteenth of its time, rounded up to a power of two.
+    /// Bytes are taken off a little late: by up to a sixteenth of their time, rounded up to a power of two.
     fn charge(&self, charge: Charge) -> BoxFuture<'_, Result<u64, BrokerError>>;
 
     /// Takes a named lease if nobody holds it, and renews it if the one who asks does. Answers where it stands, whoever

@@ -97,7 +97,7 @@ pub struct Settled {
     /// Messages for other streams, in order.
     pub emitted: Vec<(StreamKey, Message)>,
     /// Whether the group remembers that it has handled the message: as the [mark](Topic::done_mark) of the message, set in
-    /// the step of the ack. Of what failed nothing is remembered.
+    /// the step of the ack. Failed messages are not remembered.
     pub remember: Option<Remember>,
 }
 
@@ -106,7 +106,7 @@ pub struct Settled {
 pub struct Remember {
     /// For how long.
     pub ttl: Duration,
-    /// Whether the reply is kept too, for whoever asks again.
+    /// Whether the mark keeps the reply, for a request that comes again.
     pub reply: bool,
 }
 

@@ -79,7 +79,7 @@ async fn a_header_that_a_route_needs_cannot_be_removed_by_the_client() {
             }
         }
     }
-    // A header that no route looks at ends here, and what the gateway itself reads is read without it.
+    // A header that no route looks at ends here, and the gateway reads its own headers without it.
     let lines = ["connection: close, x-other, x-request-id", "x-other: secret", "x-request-id: mine", "x-a: 1"];
     let answer = scene.exchange(post("/ask/1", &lines, "last")).await;
     assert!(answer.starts_with("HTTP/1.1 200 ") && !answer.contains("mine"), "{answer}");

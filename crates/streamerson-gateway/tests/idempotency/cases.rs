@@ -210,7 +210,7 @@ pub(crate) async fn after_a_timeout_nothing_is_known_for_a_while(mut scene: Scen
     assert_eq!(first.id, second.id);
 }
 
-/// A key stands for its request whatever became of it: another one under it would get its message id.
+/// A key stands for its request even after a failure or a timeout: another one under it would get its message id.
 pub(crate) async fn a_key_outlives_the_attempt_that_had_it(mut scene: Scene) {
     assert_refused(&scene.send(keyed("/hurry", "timeout", "{}")).await, 504, "no reply");
     let timed_out = scene.message().await;
@@ -239,7 +239,7 @@ pub(crate) async fn a_key_outlives_the_attempt_that_had_it(mut scene: Scene) {
     }
 }
 
-/// What is kept of requests with a key has a bound: past it, new keys are refused and known ones answered.
+/// The records of requests with a key have a bound: past it, new keys are refused and known ones answered.
 pub(crate) async fn what_is_kept_of_a_topic_is_bounded(mut scene: Scene) {
     let reply = || Reply::new("x".repeat(3000)).with_content_type("text/plain");
     let mut kept = 0;
@@ -375,7 +375,7 @@ pub(crate) async fn replies_never_cross_requests(mut scene: Scene) {
     }
 }
 
-/// Two headers that say who is asking are two kinds of principals: the value of one is not that of the other.
+/// Two principal headers are two kinds of principals: the value of one is not that of the other.
 pub(crate) async fn principals_of_two_headers_are_apart(mut scene: Scene) {
     let asked = |path, header| with(path, "{}", &[("idempotency-key", "k"), (header, "ann")]);
     let (_, one) = scene.handled(asked("/principals", "authorization"), created()).await;

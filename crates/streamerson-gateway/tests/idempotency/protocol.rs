@@ -54,7 +54,7 @@ async fn the_key_and_its_value_are_as_the_page_says() {
     assert_eq!(head, serde_json::json!({ "status": 201, "error": false, "headers": headers }));
     let left = server.command(["PTTL", &key]).await.int();
     assert!((3_000_000..=3_600_000).contains(&left), "{left}");
-    // What is kept is counted, by when it goes.
+    // The bytes of the record are counted, by the time when it expires.
     let bytes = (200 + key.len() + value.len()) as i64;
     let meter = "{default:orders}:idem:bytes";
     let counted = eventually("the bytes to be counted", async || {

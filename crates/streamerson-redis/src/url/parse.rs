@@ -175,7 +175,7 @@ pub(super) fn redact(text: &str) -> String {
         Some(None) => "***@".to_owned(),
         Some(Some((user, _))) => format!("{user}:***@"),
     };
-    // A login without a host: what looks like the port is the password.
+    // A login without a host: the password stands in the place of the port.
     let place = match place.split_once(':') {
         Some((host, rest)) if !place.starts_with('[') && !is_port(rest.split('/').next().unwrap_or(rest)) => {
             format!("{host}:***")

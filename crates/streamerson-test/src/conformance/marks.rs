@@ -28,7 +28,7 @@ async fn set_if_absent(broker: &SharedBroker, mark: Mark) -> Option<Bytes> {
     broker.mark_if_absent(vec![mark]).await.expect("an answer").pop().expect("an answer for the mark")
 }
 
-/// A meter answers the sum of what was added by all callers, each for its time, and the meters of topics and groups are
+/// A meter answers the sum of the bytes that all callers added, each for its time, and the meters of topics and groups are
 /// apart.
 pub async fn are_metered(broker: SharedBroker) {
     let scene = Scene::new(broker.clone());

@@ -66,7 +66,7 @@ async fn a_worker_of_another_topic_cannot_answer_nor_forge_what_is_kept() {
     victim.send("POST /orders/echo", &[JSON, key], "\"genuine\"").await.expect("sent");
     let [_, id, inbox, _] = newest(&mut admin, "shop:orders").await.try_into().expect("four tokens");
 
-    // Into the attacker's own inbox it may write whatever it likes; behind the forged reply comes its own.
+    // The attacker may write any entry into its own inbox; its own reply comes behind the forged one.
     let own_inbox = format!("{{hostile:other}}:re:{own_inbox}");
     for (id, payload) in [(&id, "\"forged\""), (&own_id, "\"own\"")] {
         let line = format!("reply {id} - -");

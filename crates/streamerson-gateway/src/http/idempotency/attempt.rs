@@ -1,6 +1,6 @@
 //! One attempt at a request with an idempotency key, from its record to its reply.
 //!
-//! Two marks say what is known of a key. The *record* has the request's fingerprint for as long as the route keeps replies,
+//! There are two marks for each key. The *record* has the request's fingerprint for as long as the route keeps replies,
 //! and the reply once there is one. The *attempt* is there while a gateway handles the request, and goes by itself a little
 //! after the deadline. The gateway that sets the attempt looks at the record behind it and not before, so it cannot miss the
 //! reply of the attempt before.
@@ -35,7 +35,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// How much of a hash a fingerprint has, in bytes.
 const FINGERPRINT_BYTES: usize = 32;
 
-/// What an attempt finds when it begins.
+/// The state of a key when an attempt begins.
 enum Begun {
     /// The request is this attempt's to send, and there is room for its reply.
     Claimed(Option<Reservation>),
@@ -55,7 +55,7 @@ struct Attempt {
     deadline: Instant,
 }
 
-/// The reply to a request with a key: the one that it had before, or what `send` comes to. What was begun runs to its end
+/// The reply to a request with a key: the one that it had before, or the result of `send`. An attempt runs to its end
 /// although its client hangs up: otherwise a repetition would wait for an attempt that no gateway is at.
 pub(in crate::http) async fn run_idempotent<F>(
     settings: Arc<Settings>,
@@ -79,7 +79,7 @@ where
     }
 }
 
-/// The fingerprint of what a request asks for. Where its topic is in shards, the shard is a part of it.
+/// The fingerprint of a request. Where its topic is in shards, the shard is a part of it.
 pub(in crate::http) fn fingerprint(Accepted { shard, headers, payload }: &Accepted) -> String {
     let hash = Fingerprint::new("asked").request(headers, payload);
     shard.iter().fold(hash, |hash, shard| hash.part(shard.to_string())).into_hex(FINGERPRINT_BYTES)
@@ -144,7 +144,7 @@ impl Attempt {
         Err(refused)
     }
 
-    /// Sets the attempt and behind it the record; answers what is there of both.
+    /// Sets the attempt and behind it the record; answers the values that are there already.
     async fn set_both_if_absent(&self) -> Result<[Option<Bytes>; 2], BrokerError> {
         let marks = vec![self.attempt_mark(self.left()), self.open_record()];
         let found = self.broker().mark_if_absent(marks).await?;
@@ -173,7 +173,7 @@ impl Attempt {
                 let value = record::answered(&self.fingerprint, reply);
                 let room = room.filter(|_| value.len() <= self.idempotency.reply_bytes_max);
                 let record = room.map(|mut room| {
-                    // What the record takes without a reply was counted when it was made.
+                    // The bytes of the record without a reply were counted when it was made.
                     room.commit(value.len().saturating_sub(OPEN_LEN) as u64);
                     Mark { key: self.record_key.clone(), value, ttl: self.idempotency.ttl }
                 });

@@ -41,10 +41,10 @@ const ID_BYTES: usize = 24;
 /// nothing is known: then a repetition is sent on, under the same message id. Consumers that remember what they have
 /// handled, by the layer `DeduplicateLayer` of the consumer crate, answer it with the reply of the first; with others the
 /// handler runs again. After a timeout, and where a gateway dies, repetitions are 409 until 2 s after the deadline. The key
-/// stands for its request all the while: another request under it is 422 for as long as replies are kept, whatever became
-/// of the first.
+/// stands for its request all the while: another request under it is 422 for as long as replies are kept, even if the
+/// first one failed.
 ///
-/// What is kept of all requests of a topic takes [`Idempotency::topic_bytes_max`] at most; past that, requests with a new
+/// The records of all requests of a topic take [`Idempotency::topic_bytes_max`] at most; past that, requests with a new
 /// key are 503, and those with a known key are answered as ever.
 ///
 /// A client that hangs up does not stop a request with a key, so that its repetition finds the reply. A process that ends

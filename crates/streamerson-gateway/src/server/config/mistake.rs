@@ -79,7 +79,7 @@ impl<'a> Mistakes<'a> {
         Self { file, text, found: InvalidConfig { mistakes: Vec::new(), names_memory: false } }
     }
 
-    /// Notes what is wrong with this part of the text. Where that quotes a value which looks like an address, its
+    /// Notes a mistake in this part of the text. Where the description quotes a value that looks like an address, its
     /// credentials are left out.
     pub(super) fn add(&mut self, span: &Range<usize>, key: impl Into<String>, what: impl Into<String>) {
         let line = self.line(span);
@@ -88,7 +88,7 @@ impl<'a> Mistakes<'a> {
         self.found.mistakes.push(Mistake { file: self.file.to_owned(), line, key, what });
     }
 
-    /// The strings of a part of the text: what a value or the elements of a list say.
+    /// The strings of a part of the text: a value, or the elements of a list.
     fn values(&self, span: &Range<usize>) -> Vec<String> {
         fn collect(value: &DeValue<'_>, values: &mut Vec<String>) {
             match value {
@@ -102,7 +102,7 @@ impl<'a> Mistakes<'a> {
         let part = self.text.get(span.clone()).unwrap_or_default();
         match DeValue::parse(part) {
             Ok(value) => collect(value.get_ref(), &mut values),
-            // No value: a key, the head of a table, or what is no TOML.
+            // No value: a key, the head of a table, or text that is not TOML.
             Err(_) => values.push(part.to_owned()),
         }
         values
