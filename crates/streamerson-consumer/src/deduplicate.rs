@@ -153,16 +153,15 @@ impl DeduplicateLayer {
         let mark = topic.done_mark(group, &delivery.message.id);
         let bytes = MarkBudget::bytes_of(&mark, HEAD_BYTES + if keeps_reply { value_len } else { 0 });
         match budget.reserve(bytes).await {
-            Ok(Some(mut room)) => {
-                room.commit(bytes);
-                incoming.set_remember(Remember { ttl: self.window, reply: keeps_reply });
-            }
-            Ok(None) => budget.on_refused(),
+            Ok(Some(mut room)) => room.commit(bytes),
+            Ok(None) => return budget.on_refused(),
+            // While the broker cannot be asked, a mark too many is better than a message that is handled twice.
             Err(error) => {
-                let (event, id) = (&delivery.message.event, &delivery.message.id);
-                debug!(%event, %id, %error, "handled, and not remembered: the bytes of marks are not known");
+                debug!(%mark, %error, "remembered without a look at the bytes of all marks");
+                budget.add(bytes);
             }
         }
+        incoming.set_remember(Remember { ttl: self.window, reply: keeps_reply });
     }
 }
 

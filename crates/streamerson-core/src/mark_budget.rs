@@ -146,6 +146,18 @@ impl MarkBudget {
         }
     }
 
+    /// Counts bytes of a mark that is set in any case, whether or not there is room.
+    pub fn add(&self, bytes: u64) {
+        self.count(&mut self.lock(), bytes);
+    }
+
+    fn count(&self, known: &mut Known, bytes: u64) {
+        known.untold = known.untold.saturating_add(bytes);
+        if !std::mem::replace(&mut known.is_telling, true) {
+            tokio::spawn(self.clone().tell_soon());
+        }
+    }
+
     /// Counts and logs that a mark was not set for want of room.
     pub fn on_refused(&self) {
         self.0.metrics.refused.add_one();
@@ -215,10 +227,7 @@ impl Reservation {
         let from_room = bytes.min(self.left);
         self.left -= from_room;
         known.reserved = known.reserved.saturating_sub(from_room);
-        known.untold = known.untold.saturating_add(bytes);
-        if !std::mem::replace(&mut known.is_telling, true) {
-            tokio::spawn(self.budget.clone().tell_soon());
-        }
+        self.budget.count(&mut known, bytes);
     }
 }
 
