@@ -11,8 +11,8 @@ use axum::{
     routing::{any, get, options, post},
 };
 use serde_json::json;
-use streamerson_core::{EventType, Reply, client::Client};
-use streamerson_gateway::Gateway;
+use streamerson_core::{EventType, Reply, Topic, client::Client, shards::Shards};
+use streamerson_gateway::{Gateway, Idempotency, ShardKey};
 
 use self::support::{Bench, echo, post as post_to, send};
 
@@ -91,6 +91,43 @@ async fn routes_live_beside_ordinary_ones_with_nest_layers_and_state() {
     assert_eq!(support::get(&app, "/shops/north").await.status, 404);
     let answer = send(&app, Request::post("/shops/north/orders/7").body(Body::empty()).unwrap()).await;
     assert_eq!((answer.status.as_u16(), answer.header("allow")), (405, Some("GET,HEAD")));
+}
+
+/// A layer tells consumers who is logged in; a client that names that header in `Connection` is refused on every kind of route,
+/// and cannot be taken for a client that is not logged in.
+#[tokio::test]
+async fn a_client_cannot_remove_a_header_that_a_layer_sets() {
+    async fn identify(mut request: axum::extract::Request, next: Next) -> axum::response::Response {
+        request.headers_mut().insert("x-user", HeaderValue::from_static("ann"));
+        next.run(request).await
+    }
+    let bench = Bench::new();
+    let mut messages = bench.consume(echo).await;
+    let (gateway, topic) = (&bench.gateway, &bench.topic);
+    let once = Idempotency::default().principal("x-user");
+    let shards = Shards::new(Topic::new("parts").unwrap(), 4).unwrap();
+    let app = Router::new()
+        .route("/ask", post(gateway.request(topic, "order.get").forward_headers(["x-user"])))
+        .route("/tell", post(gateway.emit(topic, "order.seen").forward_headers(["x-user"])))
+        .route("/once", post(gateway.request(topic, "order.new").idempotent(once)))
+        .route("/parts", post(gateway.request(topic, "order.new").sharded(shards, ShardKey::header("x-user"))))
+        .route("/whole", any(gateway.http(topic)))
+        .layer(middleware::from_fn(identify));
+    let ask = |path: &str, connection: &str| {
+        let request = post_to(path, "text/plain", "1");
+        let (mut parts, body) = request.into_parts();
+        parts.headers.insert("connection", HeaderValue::from_str(connection).unwrap());
+        send(&app, Request::from_parts(parts, body))
+    };
+    for path in ["/ask", "/tell", "/once", "/parts", "/whole"] {
+        let answer = ask(path, "keep-alive, X-USER").await;
+        assert_eq!((answer.status.as_u16(), answer.header("content-type")), (400, Some("application/problem+json")));
+        assert!(answer.json()["detail"].as_str().unwrap().contains("x-user"), "{path}: {answer:?}");
+    }
+    assert_eq!(bench.appended().await, 0);
+    let answer = ask("/ask", "keep-alive, x-other").await;
+    assert_eq!(answer.json()["headers"]["http.header.x-user"], "ann");
+    messages.recv().await.unwrap();
 }
 
 #[tokio::test]
