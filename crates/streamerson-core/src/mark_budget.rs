@@ -80,7 +80,10 @@ struct Known {
     reserved: u64,
     /// Whether a task waits to tell it.
     is_telling: bool,
-    warned: Option<Instant>,
+    /// When it was last logged that the bound is near.
+    warned_near: Option<Instant>,
+    /// When it was last logged that a mark was refused.
+    warned_refused: Option<Instant>,
 }
 
 impl MarkBudget {
@@ -161,7 +164,7 @@ impl MarkBudget {
     /// Counts and logs that a mark was not set for want of room.
     pub fn on_refused(&self) {
         self.0.metrics.refused.add_one();
-        if self.lock().take_warning() {
+        if take_warning(&mut self.lock().warned_refused) {
             let Inner { topic, kind, bytes_max, .. } = &*self.0;
             tracing::warn!(
                 %topic,
@@ -201,8 +204,14 @@ impl MarkBudget {
     fn warn_near_bound(&self, known: &mut Known) {
         let Inner { topic, kind, bytes_max, .. } = &*self.0;
         let bytes = known.sum();
-        if bytes > bytes_max / 5 * 4 && known.take_warning() {
-            tracing::warn!(%topic, kind = kind.as_str(), bytes, bytes_max, "the marks of this topic come near their bound");
+        if bytes > bytes_max / 5 * 4 && take_warning(&mut known.warned_near) {
+            tracing::warn!(
+                %topic,
+                kind = kind.as_str(),
+                bytes,
+                bytes_max,
+                "the marks of this topic take four fifths of their bound; past it no further ones are set"
+            );
         }
     }
 
@@ -242,15 +251,15 @@ impl Known {
     fn sum(&self) -> u64 {
         self.total.saturating_add(self.untold).saturating_add(self.reserved)
     }
+}
 
-    /// Takes the warning of an interval; answers whether there was one to take.
-    fn take_warning(&mut self) -> bool {
-        let is_due = self.warned.is_none_or(|warned| warned.elapsed() >= WARNED_EVERY);
-        if is_due {
-            self.warned = Some(Instant::now());
-        }
-        is_due
+/// Takes the warning of an interval; answers whether there was one to take.
+fn take_warning(warned: &mut Option<Instant>) -> bool {
+    let is_due = warned.is_none_or(|warned| warned.elapsed() >= WARNED_EVERY);
+    if is_due {
+        *warned = Some(Instant::now());
     }
+    is_due
 }
 
 #[cfg(test)]
