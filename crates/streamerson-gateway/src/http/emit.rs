@@ -46,7 +46,7 @@ async fn emit(settings: &Arc<Settings>, id: MessageId, repeatable: bool, request
     let deadline = settings.deadline();
     let request = settings.accept(request, check_json).await?;
     let idempotent = settings.idempotency.clone().filter(|_| repeatable).map(|it| (it, fingerprint(&request)));
-    let Accepted { shard, headers, payload } = request;
+    let Accepted { shard, headers, payload, extensions } = request;
     let accepted = accepted(&id);
     let message =
         Message { event: settings.event.clone(), id: id.clone(), inbox: None, deadline: None, headers, payload };
@@ -62,7 +62,7 @@ async fn emit(settings: &Arc<Settings>, id: MessageId, repeatable: bool, request
     };
     match idempotent {
         Some((idempotency, fingerprint)) => {
-            run_idempotent(settings, idempotency, &id, fingerprint, deadline, send).await
+            run_idempotent(settings, idempotency, &id, fingerprint, deadline, extensions, send).await
         }
         None => Ok(send.await?),
     }

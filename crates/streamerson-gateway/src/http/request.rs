@@ -58,7 +58,7 @@ async fn ask(
     let deadline = settings.deadline();
     let request = settings.accept(request, check).await?;
     let idempotent = settings.idempotency.clone().filter(|_| repeatable).map(|it| (it, fingerprint(&request)));
-    let Accepted { shard, headers, payload } = request;
+    let Accepted { shard, headers, payload, extensions } = request;
     let mut message = client::Request::new(settings.event.clone(), payload);
     message.id = id.clone();
     message.headers = headers;
@@ -73,7 +73,7 @@ async fn ask(
     };
     match idempotent {
         Some((idempotency, fingerprint)) => {
-            run_idempotent(settings, idempotency, &id, fingerprint, deadline, send).await
+            run_idempotent(settings, idempotency, &id, fingerprint, deadline, extensions, send).await
         }
         None => Ok(send.await?),
     }

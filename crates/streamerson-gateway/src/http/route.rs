@@ -9,7 +9,7 @@ use std::{
 
 use axum::{
     extract::Request,
-    http::{HeaderName, header},
+    http::{Extensions, HeaderName, header},
 };
 use bytes::Bytes;
 use streamerson_core::{EventType, Headers, MessageId, Topic, client::Client, mark_budget::MarkBudget, shards::Shards};
@@ -68,7 +68,7 @@ const FOR_EVER: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
 /// | 422 | the body is JSON but not what a contract asks for |
 /// | 431 | what is forwarded beside the body takes more than 16 KiB |
 /// | 502 | a reply came that breaks the protocol |
-/// | 503 | the broker is down, the backlog full, or no consumer there; with `Retry-After` |
+/// | 503 | the broker is down, the backlog full, no consumer there, or no room for another [idempotency key](crate::Idempotency); with `Retry-After` |
 /// | 504 | no reply came in time; the request may still run |
 ///
 /// A client that hangs up is forgotten at once: the response's future is dropped, and the pending call with it.
@@ -295,6 +295,9 @@ pub(super) struct Accepted {
     pub(super) shard: Option<Topic>,
     pub(super) headers: Headers,
     pub(super) payload: Bytes,
+    /// The extensions of the HTTP request. Layers leave permits and the like there, which must last as long as the work on
+    /// the request does, and not only until its client hangs up.
+    pub(super) extensions: Extensions,
 }
 
 impl Settings {
@@ -350,7 +353,7 @@ impl Settings {
             })?
         };
         check(Payload { method: &parts.method, media_type, bytes: &bytes })?;
-        Ok(Accepted { shard, headers, payload: bytes })
+        Ok(Accepted { shard, headers, payload: bytes, extensions: parts.extensions })
     }
 
     fn takes(&self, media_type: Option<&str>) -> bool {

@@ -67,6 +67,36 @@ async fn control_frames_and_empty_frames_disturb_no_other_client() {
     witness.was_not_disturbed().await;
 }
 
+/// A request with an idempotency key runs to its end although its client hangs up, and holds its permit until then.
+#[tokio::test]
+async fn clients_that_hang_up_have_no_more_requests_under_way_than_there_are_permits() {
+    let mut scene = Scene::with("requests_max = 3", |_| None).await;
+    for number in 0..3 {
+        let mut raw = scene.connect().await;
+        let key = format!("idempotency-key: {number}");
+        raw.send(post("/principal", &[&key, "x-user: ann"], "held")).await;
+        scene.worker_gets("held").await;
+    }
+    // Their clients have hung up, and no permit comes back: each connection below is accepted after theirs have ended.
+    let (mut asked, begun) = (0, std::time::Instant::now());
+    // The route's timeout is 5 s.
+    while asked < 20 && begun.elapsed() < std::time::Duration::from_secs(2) {
+        let mut raw = scene.connect().await;
+        raw.send(post("/ask/1", &["connection: close"], "1")).await;
+        let answer = raw.rest().await;
+        assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("overloaded"), "{answer}");
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        asked += 1;
+    }
+    // The route's timeout ends them.
+    streamerson_test::eventually("a permit to come back", async || {
+        let mut raw = scene.connect().await;
+        raw.send(post("/hurry", &["connection: close"], "1")).await;
+        raw.rest().await.starts_with("HTTP/1.1 504 ").then_some(())
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn more_requests_than_there_is_room_for_are_told_to_come_back() {
     let silent_on_held =

@@ -7,6 +7,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use axum::http::Extensions;
 use bytes::Bytes;
 use streamerson_core::{
     BrokerError, Fingerprint, MarkKey, MessageId, Name, Reply,
@@ -63,6 +64,7 @@ pub(in crate::http) async fn run_idempotent<F>(
     id: &MessageId,
     fingerprint: String,
     deadline: Instant,
+    extensions: Extensions,
     send: F,
 ) -> Result<Reply, Refusal>
 where
@@ -72,7 +74,13 @@ where
     let tasks = settings.repeatable.clone();
     let name = Name::unique();
     let attempt = Attempt { settings, idempotency, record_key, attempt_key, fingerprint, name, deadline };
-    match tasks.spawn(attempt.run(send)).await {
+    let run = async move {
+        let result = attempt.run(send).await;
+        // Until here, or clients that hang up would have more requests under way than there are permits.
+        drop(extensions);
+        result
+    };
+    match tasks.spawn(run).await {
         Ok(result) => result,
         // The process is going down.
         Err(_) => Err(CallError::Closed.into()),
@@ -80,7 +88,7 @@ where
 }
 
 /// The fingerprint of a request. Where its topic is in shards, the shard is a part of it.
-pub(in crate::http) fn fingerprint(Accepted { shard, headers, payload }: &Accepted) -> String {
+pub(in crate::http) fn fingerprint(Accepted { shard, headers, payload, .. }: &Accepted) -> String {
     let hash = Fingerprint::new("asked").request(headers, payload);
     shard.iter().fold(hash, |hash, shard| hash.part(shard.to_string())).into_hex(FINGERPRINT_BYTES)
 }
