@@ -19,6 +19,7 @@ method = "POST"
 path = "/ask/{case}"
 topic = "orders"
 event = "order.get"
+idempotency = {}
 
 [[route]]
 method = "POST"
@@ -130,7 +131,9 @@ async fn a_gateway_and_its_worker_count_what_happened() {
     for (line, status) in
         [("POST /ask/1", 200), ("POST /ask/2", 200), ("POST /ask/3", 200), ("POST /tell", 202), ("POST /ch\"osen", 404)]
     {
-        assert_eq!(gateway.ask(line, &[], "{\"a\":1}").await.status, status, "{line}");
+        let headers = [("idempotency-key", "\"one\"")];
+        let headers = if line.ends_with("/1") { &headers[..] } else { &[] };
+        assert_eq!(gateway.ask(line, headers, "{\"a\":1}").await.status, status, "{line}");
     }
 
     let worker = eventually("all to be settled and told of", async || {
