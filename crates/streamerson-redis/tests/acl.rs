@@ -132,41 +132,154 @@ async fn requests_are_answered_buried_and_trimmed() {
     nothing_was_denied(&server).await;
 }
 
-#[tokio::test]
-async fn topics_in_the_originals_format_need_the_keys_that_the_page_adds() {
-    let (server, users) = spawn().await;
+/// A server whose documented users have the keys of topics in the original's format too, as the page adds them.
+async fn spawn_all_with_js() -> (RedisServer, [User; 4]) {
+    let (server, users) = spawn_all().await;
     let text = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/redis.md")).expect("the document");
-    let added = text.split('`').filter(|code| code.starts_with("~shop::*::CONSUMER_INCOMING "));
-    for ((user, _), keys) in users.iter().zip(added.collect::<Vec<_>>()) {
+    let added = |first: &str| text.split('`').filter(|code| code.starts_with(first)).collect::<Vec<_>>();
+    let keys = [added("~shop::*::CONSUMER_INCOMING "), added("~shop::orders::CONSUMER_INCOMING ")].concat();
+    assert_eq!(keys.len(), users.len(), "{keys:?}");
+    for ((user, _), keys) in users.iter().zip(keys) {
         let words = ["ACL", "SETUSER", user].into_iter().chain(keys.split_whitespace());
         assert_eq!(server.command(words).await.text(), "OK");
     }
-    let (gateway, worker) = (connect(&server, &users[0]).await, connect(&server, &users[1]).await);
+    (server, users)
+}
+
+#[tokio::test]
+async fn topics_in_the_originals_format_need_the_keys_that_the_page_adds() {
+    let (server, users) = spawn_all_with_js().await;
     let topic = orders().with_wire(WireFormat::Js);
-    let mut config = MemberConfig::default();
-    config.block = Duration::from_millis(200);
-    let mut member = Member::join(worker, topic.clone(), Name::unique(), config).await.expect("a member");
-    let stopper = member.stopper();
-    let work = tokio::spawn(async move {
-        while let Some(held) = member.next().await {
-            let reply = Reply::new(held.delivery.message.payload.clone());
-            let outcome = match held.delivery.message.event.as_str() {
-                "echo" => Outcome::Replied(reply),
-                _ => Outcome::Dead { reason: Reason::Failed, error: "no".to_owned(), reply: Some(reply) },
-            };
-            held.settle(outcome).await;
+    for sides in users.chunks(2) {
+        for topic in [topic.clone(), topic.with_shard(3)] {
+            let (gateway, worker) = (connect(&server, &sides[0]).await, connect(&server, &sides[1]).await);
+            let mut config = MemberConfig::default();
+            config.block = Duration::from_millis(200);
+            let mut member = Member::join(worker, topic.clone(), Name::unique(), config).await.expect("a member");
+            let stopper = member.stopper();
+            let work = tokio::spawn(async move {
+                while let Some(held) = member.next().await {
+                    let reply = Reply::new(held.delivery.message.payload.clone());
+                    let outcome = match held.delivery.message.event.as_str() {
+                        "echo" => Outcome::Replied(reply),
+                        _ => Outcome::Dead { reason: Reason::Failed, error: "no".to_owned(), reply: Some(reply) },
+                    };
+                    held.settle(outcome).await;
+                }
+                member.leave(Duration::from_secs(10)).await
+            });
+            let client = Client::new(gateway);
+            for event in ["echo", "fail"] {
+                assert_eq!(client.request(&topic, request(event)).await.expect("a reply").payload, r#"{"id":7}"#);
+            }
+            client.topic(&topic).emit("echo", &1).await.expect("emitted");
+            client.close().await;
+            stopper.stop();
+            assert_eq!(work.await.expect("no panic"), 0);
         }
-        member.leave(Duration::from_secs(10)).await
-    });
-    let client = Client::new(gateway);
-    for event in ["echo", "fail"] {
-        assert_eq!(client.request(&topic, request(event)).await.expect("a reply").payload, r#"{"id":7}"#);
     }
-    client.topic(&topic).emit("echo", &1).await.expect("emitted");
-    client.close().await;
-    stopper.stop();
-    assert_eq!(work.await.expect("no panic"), 0);
     nothing_was_denied(&server).await;
+}
+
+/// The keys that a topic has: those of both sides, those of gateways alone, and those of workers alone.
+fn keys_by_side(topic: &Topic) -> [Vec<String>; 3] {
+    let is_js = topic.wire() == WireFormat::Js;
+    let tag = if is_js { topic.inbound().to_string() } else { topic.to_string() };
+    let whole = match topic.shard() {
+        Some(shard) => tag.replace(&format!("#{shard}"), ""),
+        None => tag.clone(),
+    };
+    let outbound = topic.outbound().to_string();
+    let (schedule, inbox) = (topic.schedule(), topic.inbox(&Name::unique()).to_string());
+    let mut both = vec![topic.inbound().to_string(), inbox, format!("{{{tag}}}:wake:a"), format!("{{{whole}}}:shards")];
+    let mut workers = vec![topic.dead().to_string(), schedule.key().to_owned(), schedule.entries_key().to_owned()];
+    workers.extend(["done:g:a", "owner:g", "members:g"].map(|kind| format!("{{{tag}}}:{kind}")));
+    workers.push(format!("{{{whole}}}:done:g"));
+    if is_js {
+        // All clients read their replies there, and the readers of that stream are woken beside it.
+        both.push(format!("{{{outbound}}}:wake:a"));
+    } else {
+        workers.push(outbound);
+    }
+    let gateways = ["idem:a", "idem:a:try"].map(|kind| format!("{{{tag}}}:{kind}")).into_iter();
+    [both, gateways.chain([format!("{{{whole}}}:idem:bytes")]).collect(), workers]
+}
+
+/// Each documented user reaches the keys of its side and its topics in both formats, and no other key of a topic.
+#[tokio::test]
+async fn each_user_reaches_the_keys_of_its_side_and_topics() {
+    let (server, users) = spawn_all_with_js().await;
+    for (at, (user, password)) in users.iter().enumerate() {
+        let (is_gateway, is_of_one_topic) = (at % 2 == 0, at >= 2);
+        let mut client = RespClient::connect(server.address()).await.expect("a connection");
+        assert_eq!(client.command(["AUTH", user, password]).await.expect("an answer").text(), "OK");
+        for name in ["shop:orders", "shop:orders2", "shop:a-orders", "shop:payments", "shopping:orders", "other:orders"]
+        {
+            let topic = Topic::new(name).expect("a topic");
+            let is_theirs = if is_of_one_topic { name == "shop:orders" } else { name.starts_with("shop:") };
+            for topic in [topic.clone(), topic.with_shard(3)] {
+                for topic in [topic.clone(), topic.with_wire(WireFormat::Js)] {
+                    let [both, gateways, workers] = keys_by_side(&topic);
+                    let keys = [(both, true), (gateways, is_gateway), (workers, !is_gateway)];
+                    for (key, is_of_side) in keys.iter().flat_map(|(keys, is)| keys.iter().map(move |key| (key, *is))) {
+                        let answer = client.command(["TYPE", key]).await.expect("an answer");
+                        let is_denied = matches!(&answer, Value::Error(error) if error.starts_with("NOPERM"));
+                        assert_eq!(is_denied, !(is_theirs && is_of_side), "{user}: {key}: {answer:?}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A script has the rights of its user: it reaches no key that is kept from it, named beforehand or not.
+#[tokio::test]
+async fn scripts_reach_no_other_keys() {
+    let (server, users) = spawn_all_with_js().await;
+    for (user, password) in [&users[1], &users[3]] {
+        let mut client = RespClient::connect(server.address()).await.expect("a connection");
+        assert_eq!(client.command(["AUTH", user, password]).await.expect("an answer").text(), "OK");
+        for key in ["{shop:orders}:idem:a", "{shop::orders::CONSUMER_INCOMING}:idem:a", "{other:orders}:in"] {
+            let named = client.command(["EVAL", "return redis.call('SET', KEYS[1], 'x')", "1", key]).await;
+            let script = format!("return redis.call('SET', '{key}', 'x')");
+            for answer in [named, client.command(["EVAL", &script, "0"]).await] {
+                let answer = answer.expect("an answer");
+                assert!(matches!(&answer, Value::Error(_)), "{user}: {key}: {answer:?}");
+            }
+        }
+    }
+    assert_eq!(server.command(["DBSIZE"]).await, Value::Int(0));
+}
+
+/// Without `CLIENT UNBLOCK` a member stops with its `block`, and a process is denied the command once, however many of its
+/// members stop.
+#[tokio::test]
+async fn members_stop_without_the_right_to_unblock() {
+    let (server, [_, worker]) = spawn().await;
+    let worker = connect(&server, &worker).await;
+    for _ in 0..3 {
+        let mut config = MemberConfig::default();
+        config.block = Duration::from_secs(1);
+        let joined = Member::join(worker.clone(), orders(), Name::unique(), config).await;
+        let mut member = joined.expect("a member");
+        let stopper = member.stopper();
+        let work = tokio::spawn(async move {
+            assert!(member.next().await.is_none(), "nothing was sent");
+            member.leave(Duration::from_secs(10)).await
+        });
+        eventually("the member waits", async || {
+            let info = server.command(["INFO", "clients"]).await;
+            info.text().contains("blocked_clients:1").then_some(())
+        })
+        .await;
+        stopper.stop();
+        let stopped = tokio::time::timeout(Duration::from_secs(10), work).await.expect("stopped in time");
+        assert_eq!(stopped.expect("no panic"), 0);
+    }
+    let denials = server.command(["ACL", "LOG"]).await;
+    let counts: Vec<_> =
+        denials.items().iter().map(|denial| (denial.items()[1].int(), denial.items()[7].text())).collect();
+    assert_eq!(counts, [(1, "client|unblock")]);
 }
 
 #[tokio::test]
@@ -453,12 +566,12 @@ async fn rights(server: &RedisServer, (user, password): &(String, String)) -> Ri
 
 #[tokio::test]
 async fn an_examiner_finds_that_the_users_lack_nothing() {
-    let (server, [gateway, worker]) = spawn().await;
-    let found = rights(&server, &gateway).await;
-    assert_eq!(found.lacking(Side::Client).collect::<Vec<_>>(), Vec::<&Lacking>::new());
-    let found = rights(&server, &worker).await;
-    assert_eq!(found.lacking(Side::Worker).collect::<Vec<_>>(), Vec::<&Lacking>::new());
-    assert!(found.is_whole);
+    let (server, users) = spawn_all().await;
+    for (user, side) in users.iter().zip([Side::Client, Side::Worker, Side::Client, Side::Worker]) {
+        let found = rights(&server, user).await;
+        assert_eq!(found.lacking(side).collect::<Vec<_>>(), Vec::<&Lacking>::new(), "{}", user.0);
+        assert_eq!(found.is_whole, side == Side::Worker, "{}", user.0);
+    }
 }
 
 /// Each right that the document grants is missed when it is taken away, unless it is a courtesy; and nothing is done to
