@@ -81,7 +81,7 @@ impl Doctor {
         let broker: SharedBroker = redis.clone().into();
         server::look(&url, &redis, &broker, findings).await?;
         let topics = self.find_topics(&redis, findings).await?;
-        rights::look(&redis, &topics, findings).await?;
+        rights::look(&redis, &topics, !self.topics.is_empty(), findings).await?;
         topics::look(&broker, topics, findings).await
     }
 

@@ -191,13 +191,38 @@ async fn few_rights_are_named_and_the_rest_goes_on() {
     assert_eq!(finished.status.code(), Some(1));
     let findings = findings(&finished);
     assert!(found(&findings, "server", "note")[0].1.contains("this user may not ask (INFO)"), "{findings:#?}");
-    let [(None, rights)] = found(&findings, "rights", "problem")[..] else { panic!("{findings:#?}") };
+    let [(Some("default:orders"), rights)] = found(&findings, "rights", "problem")[..] else { panic!("{findings:#?}") };
     assert!(rights.contains("+xadd") && rights.contains("+xread ") && !rights.contains("+xinfo|stream"), "{rights}");
     assert_eq!(found(&findings, "groups", "note").len(), 1, "{findings:#?}");
     assert!(!finished.stdout.contains("secret") && !finished.stderr.contains("secret"));
 
     let all = scene.run(&format!("doctor --broker {url}")).await;
     assert!(all.stdout.contains("this user may not walk the keys"), "{}", all.stdout);
+}
+
+/// `doctor` examines each named topic: the rights of a user of one topic say nothing of another topic of its namespace.
+#[tokio::test]
+async fn users_of_one_topic_are_examined_on_each_topic_that_is_named() {
+    let scene = Scene::new().await;
+    let text = include_str!("../../../../docs/redis.md");
+    for side in ["gateway", "worker"] {
+        let line = text.lines().find(|line| line.starts_with(&format!("ACL SETUSER orders-{side} "))).expect("a line");
+        assert_eq!(scene.server.command(line.split(' ')).await.text(), "OK");
+        let password = line.split(' ').find_map(|word| word.strip_prefix('>')).expect("a password");
+        let url = format!("redis://orders-{side}:{password}@{}", scene.server.address());
+        let finished = scene.run(&format!("doctor --broker {url} shop:orders shop:payments")).await;
+        let findings = findings(&finished);
+        let [(Some("shop:orders"), enough)] = found(&findings, "rights", "note")[..] else { panic!("{findings:#?}") };
+        let side = if side == "gateway" { "clients" } else { "workers" };
+        assert!(enough.starts_with(&format!("enough for {side} of shop:orders, and not for")), "{enough}");
+        let [(Some("shop:payments"), lacks)] = found(&findings, "rights", "problem")[..] else {
+            panic!("{findings:#?}")
+        };
+        assert!(lacks.contains("~{shop:payments}:in"), "{lacks}");
+
+        let finished = scene.run(&format!("doctor --broker {url} shop:orders --wire js")).await;
+        assert!(found(&self::findings(&finished), "rights", "problem").is_empty(), "{}", finished.stdout);
+    }
 }
 
 #[tokio::test]
