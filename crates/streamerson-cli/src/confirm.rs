@@ -2,14 +2,14 @@
 
 use std::io::{self, BufRead, IsTerminal, Write};
 
-use crate::failure::Failure;
+use crate::{failure::Failure, shown::printable};
 
 /// Asks, where somebody can answer, and fails unless the answer is yes.
 pub(crate) fn ask(question: &str) -> Result<(), Failure> {
     if !(io::stdin().is_terminal() && io::stderr().is_terminal()) {
         return Ok(());
     }
-    _ = write!(io::stderr(), "{question} [y/N] ");
+    _ = write!(io::stderr(), "{} [y/N] ", printable(question));
     let mut answer = String::new();
     io::stdin()
         .lock()

@@ -1,6 +1,7 @@
 //! How a command ends that did not do what it was asked: what is said, and the exit status.
 
 use std::{
+    borrow::Cow,
     env,
     error::Error,
     fmt,
@@ -8,9 +9,9 @@ use std::{
     process::ExitCode,
 };
 
-use streamerson::core::text::{printable_lines, redacted_in};
+use streamerson::core::text::{printable, printable_lines, redacted_in, redacted_words};
 
-use crate::{hints, output::is_coloured};
+use crate::{hints, logging::printable_with_colours, output::is_coloured};
 
 /// Exit status of a command that failed.
 const FAILED: u8 = 1;
@@ -105,20 +106,45 @@ pub(crate) fn of_arguments(instead: &clap::Error) -> ExitCode {
         _ = instead.print();
         return ExitCode::SUCCESS;
     }
-    let text = instead.render();
-    let text = if is_coloured(&io::stderr()) { text.ansi().to_string() } else { text.to_string() };
-    _ = write!(io::stderr(), "{}", without_credentials(text));
+    // Without its colours the text would lose the escape sequences of the values, and they would not be found any more.
+    let text = without_credentials(printable_arguments(instead.render().ansi().to_string()));
+    // Of a value that is quoted in part, colours would be taken for the error's own.
+    let is_plain = env::args_os().all(|argument| !argument.to_string_lossy().contains('\x1b'));
+    let is_coloured = is_plain && is_coloured(&io::stderr());
+    let lines = text.split('\n').map(|line| printable_with_colours(line, is_coloured));
+    let text = lines.collect::<Vec<_>>().join("\n");
+    // Part of an argument is quoted as well: the value of `-Hvalue`, or of `--header=name=value`.
+    _ = write!(io::stderr(), "{}", redacted_words(&text));
     ExitCode::from(MISUSED)
+}
+
+/// An error with the arguments that it quotes escaped: a line feed of a value is none of the error's own.
+fn printable_arguments(text: String) -> String {
+    values().fold(text, |text, value| match printable(&value) {
+        Cow::Borrowed(_) => text,
+        Cow::Owned(shown) => text.replace(&value, &shown),
+    })
+}
+
+/// The arguments of the process as errors quote them: whole, and the values of `--name=value` and `-nvalue`.
+fn values() -> impl Iterator<Item = String> {
+    env::args_os().skip(1).flat_map(|argument| {
+        let argument = argument.to_string_lossy().into_owned();
+        let option = argument.strip_prefix('-');
+        let long = option.and_then(|option| option.split_once('=')).map(|(_, value)| value.to_owned());
+        let short = option.filter(|option| !option.starts_with('-')).and_then(|option| {
+            let value = option.char_indices().nth(1).map(|(start, _)| &option[start..]);
+            value.map(|value| value.strip_prefix('=').unwrap_or(value).to_owned())
+        });
+        [Some(argument), long, short].into_iter().flatten().filter(|value| !value.is_empty())
+    })
 }
 
 /// An error without the credentials of the arguments that it quotes: one of them may be an address in the wrong place.
 fn without_credentials(text: String) -> String {
-    let arguments = env::args_os().skip(1).map(|argument| argument.to_string_lossy().into_owned());
-    arguments.fold(text, |text, argument| {
-        // Of `--name=value` the value is quoted.
-        let value = argument.strip_prefix('-').and_then(|option| option.split_once('='));
-        let value = value.map_or(argument.as_str(), |(_, value)| value);
-        redacted_in(&text, value).into_owned()
+    values().fold(text, |text, value| {
+        let text = redacted_in(&text, &value).into_owned();
+        redacted_in(&text, &printable(&value)).into_owned()
     })
 }
 

@@ -21,6 +21,7 @@ use crate::{
     broker,
     failure::Failure,
     output::{Format, Output},
+    shown::printable,
     stop::{HangUps, Stop},
 };
 
@@ -132,7 +133,7 @@ impl Gateway {
         if common.format() != Some(Format::Json) {
             let config = config.map_err(|error| self.invalid(&error))?;
             config.check_files().await.map_err(|error| unusable(&error))?;
-            writeln!(io::stdout(), "{}", self.summary(&config))?;
+            writeln!(io::stdout(), "{}", printable(&self.summary(&config)))?;
             return Ok(());
         }
         // Made only here, since it keeps the standard output to itself.

@@ -1,12 +1,17 @@
 //! Logs: to the standard error, so that the output stays what was asked for.
 
 use std::{
-    env,
+    env, fmt,
     io::{self, Write},
 };
 
 use streamerson::core::text::{printable, printable_json};
-use tracing_subscriber::EnvFilter;
+use tracing::field::Field;
+use tracing_subscriber::{
+    EnvFilter,
+    field::MakeExt,
+    fmt::format::{Writer, debug_fn},
+};
 
 use crate::{args::LogFormat, output::is_coloured};
 
@@ -22,14 +27,26 @@ pub(crate) fn start(format: LogFormat, default: &str) {
     let filter = EnvFilter::builder().parse_lossy(format!("{QUIET},{}", wanted.as_deref().unwrap_or(default)));
     let is_coloured = is_coloured(&io::stderr());
     let escape = match format {
-        LogFormat::Text if is_coloured => coloured_line,
+        LogFormat::Text if is_coloured => |event: &str| printable_with_colours(event, true),
         LogFormat::Text => |event: &str| printable(event).into_owned(),
         LogFormat::Json => |event: &str| printable_json(event).into_owned(),
     };
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(move || OneLine { escape });
     match format {
-        LogFormat::Text => logs.with_ansi(is_coloured).init(),
+        // A field is escaped before it is part of a line: later its colours could not be told from those of the log.
+        LogFormat::Text => logs.with_ansi(is_coloured).fmt_fields(debug_fn(field).delimited(" ")).init(),
         LogFormat::Json => logs.json().flatten_event(true).init(),
+    }
+}
+
+/// Writes a field as the usual format of logs does, with its value escaped.
+fn field(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Result {
+    let value = format!("{value:?}");
+    let value = printable(&value);
+    match (field.name(), writer.has_ansi_escapes()) {
+        ("message", _) => writer.write_str(&value),
+        (name, true) => write!(writer, "\x1b[3m{name}\x1b[0m\x1b[2m=\x1b[0m{value}"),
+        (name, false) => write!(writer, "{name}={value}"),
     }
 }
 
@@ -55,8 +72,9 @@ impl Write for OneLine {
     }
 }
 
-/// Escapes an event but for the colours that the log's own format has.
-fn coloured_line(event: &str) -> String {
+/// Escapes a line but for its colours, which are kept or left out. They are those of the program: values are escaped before
+/// they are part of the line.
+pub(crate) fn printable_with_colours(event: &str, is_coloured: bool) -> String {
     let mut line = String::with_capacity(event.len());
     let mut rest = event;
     while let Some(at) = rest.find("\x1b[") {
@@ -64,7 +82,9 @@ fn coloured_line(event: &str) -> String {
         let end = at + 2 + parameters;
         line.push_str(&printable(&rest[..at]));
         if rest[end..].starts_with('m') {
-            line.push_str(&rest[at..=end]);
+            if is_coloured {
+                line.push_str(&rest[at..=end]);
+            }
             rest = &rest[end + 1..];
         } else {
             line.push_str("\\u{1b}");
@@ -83,7 +103,8 @@ mod tests {
     fn an_event_is_one_line_and_keeps_the_colours_of_the_log() {
         let event = "\x1b[2m12:00\x1b[0m \x1b[31mERROR\x1b[0m gateway: refused error=a\n12:01 INFO forged \x1b[2J\x1b]0;x\x07\u{202e}";
         let line = "\x1b[2m12:00\x1b[0m \x1b[31mERROR\x1b[0m gateway: refused error=a\\n12:01 INFO forged \\u{1b}[2J\\u{1b}]0;x\\u{7}\\u{202e}";
-        assert_eq!(coloured_line(event), line);
+        assert_eq!(printable_with_colours(event, true), line);
+        assert!(printable_with_colours(event, false).starts_with("12:00 ERROR gateway: "));
         assert_eq!(printable("a\nb"), "a\\nb");
     }
 }

@@ -8,6 +8,7 @@ use std::{
 use crate::{
     human,
     output::{Format, Output},
+    shown::printable,
 };
 
 /// How often the line is written again, at most.
@@ -40,14 +41,14 @@ impl Progress {
             None => human::count(done),
         };
         let left = self.left(done).map_or_else(String::new, |left| format!(", about {} left", human::age(left)));
-        _ = write!(io::stderr(), "\r\x1b[K{what} {numbers}{rest}{left}");
+        _ = write!(io::stderr(), "\r\x1b[K{} {numbers}{}{left}", printable(what), printable(rest));
     }
 
     /// Says what is under way, without numbers.
     pub(crate) fn say(&mut self, what: &str) {
         if self.is_shown {
             self.written = Some(Instant::now());
-            _ = write!(io::stderr(), "\r\x1b[K{what} …");
+            _ = write!(io::stderr(), "\r\x1b[K{} …", printable(what));
         }
     }
 

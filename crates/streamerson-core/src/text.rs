@@ -32,7 +32,7 @@ const INVISIBLE: [(char, char); 23] = [
     ('\u{fff0}', '\u{fff8}'),
 ];
 
-/// Whether a character steers a terminal, changes the direction of text or is not seen at all.
+/// Returns whether a character steers a terminal, changes the direction of text or is not seen at all.
 #[must_use]
 pub fn is_unprintable(char: char) -> bool {
     if char.is_ascii() {
@@ -100,14 +100,59 @@ pub fn redacted(value: &str) -> Cow<'_, str> {
             Some((login, host)) if login.contains(':') || login.starts_with("//") => {
                 format!("***@{}", without_query(host)).into()
             }
+            // The rest of an address that was split at its first colon.
+            None if value.starts_with("//") => format!("//{}", without_query(&without_login(&value[2..]))).into(),
             _ => value.into(),
         };
     };
-    match rest.rsplit_once('@') {
-        Some((_, place)) => format!("{scheme}://***@{}", without_query(place)).into(),
-        None if without_query(rest).len() < rest.len() => format!("{scheme}://{}", without_query(rest)).into(),
-        None => value.into(),
+    // A login may stand before the scheme as well.
+    let scheme = match scheme.rsplit_once('@') {
+        Some((_, scheme)) => Cow::from(format!("***@{scheme}")),
+        None => scheme.into(),
+    };
+    let shown = match rest.rsplit_once('@') {
+        Some((_, place)) => format!("{scheme}://***@{}", without_query(place)),
+        None => format!("{scheme}://{}", without_query(&without_login(rest))),
+    };
+    if shown == value { value.into() } else { shown.into() }
+}
+
+/// A place whose port is a number. Of a login without a host, the password stands in the place of the port, and all from it
+/// on is left out.
+fn without_login(place: &str) -> Cow<'_, str> {
+    let authority = &place[..place.find(['/', '?', '#']).unwrap_or(place.len())];
+    // The colons of an IPv6 address stand in brackets.
+    let host = authority.rfind(']').map_or(0, |end| end + 1);
+    match authority[host..].find(':').map(|colon| host + colon + 1) {
+        Some(port) if !authority[port..].bytes().all(|byte| byte.is_ascii_digit()) => {
+            format!("{}***", &place[..port]).into()
+        }
+        _ => place.into(),
     }
+}
+
+/// A text in which each word that is an address with a login or with parameters `user` and `pass` is [redacted]: for a text
+/// that quotes values which are not known.
+///
+/// ```
+/// use streamerson_core::text::redacted_words;
+///
+/// assert_eq!(redacted_words("no such file: 'redis://ann:secret@host'"), "no such file: 'redis://***@host'");
+/// ```
+#[must_use]
+pub fn redacted_words(text: &str) -> Cow<'_, str> {
+    let is_login = |word: &str| {
+        let rest = word.split_once("://").map(|(_, rest)| rest);
+        rest.is_some_and(|rest| rest.contains('@') || rest.contains("pass=") || rest.contains("user="))
+    };
+    if !text.split(char::is_whitespace).any(is_login) {
+        return text.into();
+    }
+    let words = text.split_inclusive(char::is_whitespace).map(|word| {
+        let end = word.trim_end().len();
+        if is_login(word) { format!("{}{}", redacted(&word[..end]), &word[end..]).into() } else { Cow::from(word) }
+    });
+    words.collect::<String>().into()
 }
 
 /// The part before a query or a fragment, which may hold a password, with `?***` in their place.
@@ -160,8 +205,17 @@ mod tests {
             ("rediss://host/?pass=secret", "rediss://host/?***"),
             ("redis://ann:secret@host?x=secret", "redis://***@host?***"),
             ("redis://ann:sec#ret@host", "redis://***@host"),
+            ("ann:secret@redis://host", "***@redis://host"),
+            ("ann:secret@redis://ann:secret@host", "***@redis://***@host"),
+            ("redis://ann:secret", "redis://ann:***"),
+            ("redis://ann:secret/0", "redis://ann:***"),
+            ("redis://:secret", "redis://:***"),
+            ("redis://host:6379/0", "redis://host:6379/0"),
+            ("http://[::1]:8080/x:y", "http://[::1]:8080/x:y"),
+            ("http://[::1]:secret", "http://[::1]:***"),
             ("ann:secret@host:6379", "***@host:6379"),
             ("//secret@host", "***@host"),
+            ("//ann:secret", "//ann:***"),
             ("someone@example", "someone@example"),
             ("/orders/{id}", "/orders/{id}"),
             ("https://shop.example", "https://shop.example"),
@@ -171,6 +225,20 @@ mod tests {
                 redacted_in(&format!("{value:?} is no name: {value}"), value),
                 format!("{shown:?} is no name: {shown}")
             );
+        }
+    }
+
+    #[test]
+    fn words_lose_their_credentials_and_nothing_else() {
+        for (text, shown) in [
+            (
+                "bad 'redis://ann:secret@host'\n  in  a=redis://secret@host,",
+                "bad 'redis://***@host'\n  in  a=redis://***@host,",
+            ),
+            ("redis+unix:///s?user=a&pass=secret or", "redis+unix:///s?*** or"),
+            ("see https://docs.example/page#head: it is ok", "see https://docs.example/page#head: it is ok"),
+        ] {
+            assert_eq!(redacted_words(text), shown);
         }
     }
 

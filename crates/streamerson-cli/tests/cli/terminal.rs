@@ -80,6 +80,53 @@ async fn a_reply_does_not_steer_the_terminal() {
     echo.terminate().await;
 }
 
+/// The colours of a line are those of the program: text from elsewhere cannot conceal itself or end a colour.
+#[tokio::test]
+async fn foreign_text_brings_no_colours() {
+    const EVIL: &str = "foreign\u{1b}[8m\u{1b}[0m\u{1b}[31m\u{1b}[1m\u{1b}[2m";
+    let scene = Scene::new().await;
+    let headers = json!({ "x": EVIL, EVIL: "y" }).to_string();
+    let letter = json!({"reason": "failed", "error": EVIL, "group": "g", "member": "m", "attempts": 1, "at": 1,
+        "entry": "1-1"});
+    for stream in ["in", "dead"] {
+        let key = format!("{{default:orders}}:{stream}");
+        for (id, meta) in [("1-1", "seen a - -"), ("1-2", EVIL)] {
+            let fields = ["m", meta, "h", &headers, "p", EVIL, "d", &letter.to_string()];
+            scene.server.command([&["XADD", &key, id][..], &fields].concat()).await;
+        }
+    }
+    for group in [EVIL, "g"] {
+        scene.server.command(["XGROUP", "CREATE", "{default:orders}:in", group, "0"]).await;
+        scene.server.command(["XREADGROUP", "GROUP", group, EVIL, "STREAMS", "{default:orders}:in", ">"]).await;
+    }
+    for arguments in [
+        "tail orders --from start --count 2",
+        "tail orders --stream dead --from start --count 2",
+        "groups orders",
+        "pending orders g",
+        "dead list orders",
+        "dead list orders --by-error",
+        "dead show orders 1-1 1-2",
+        "dead replay orders --all --yes",
+        "doctor",
+    ] {
+        let shown = scene.on_terminal(arguments, &[]).wait().await.stdout;
+        assert!(!shown.contains("foreign\u{1b}") && !shown.contains("\u{1b}[8m"), "{arguments}: {shown:?}");
+    }
+    let path = scene.server.directory().join("g.toml");
+    let broker = "redis+unix:///foreign%1B%5B8m%1B%5B0m";
+    let text = format!(
+        "listen = \"127.0.0.1:0\"\nbroker = \"{broker}\"\n[[route]]\nmethod = \"GET\"\npath = \"/\"\ntopic = \"orders\"\nevent = \"a\"\n"
+    );
+    std::fs::write(&path, text).expect("written");
+    let mut process = scene.on_terminal(&format!("gateway --config {}", path.display()), &[]);
+    process.stdout_line("listening on").await;
+    process.write_stdin("\x03").await;
+    let shown = process.wait().await.stdout;
+    assert!(shown.contains("\u{1b}[2m") && shown.contains("foreign"), "coloured: {shown:?}");
+    assert!(!shown.contains("foreign\u{1b}") && !shown.contains("\u{1b}[8m"), "{shown:?}");
+}
+
 #[tokio::test]
 async fn what_cannot_be_undone_is_asked_about() {
     let scene = Scene::with_dead_letters(2).await;

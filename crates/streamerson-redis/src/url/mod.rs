@@ -103,9 +103,9 @@ impl RedisUrl {
     fn fmt_tcp(&self, f: &mut fmt::Formatter<'_>, scheme: &str, host: &str, port: u16) -> fmt::Result {
         write!(f, "{scheme}://")?;
         if self.user.is_some() || self.password.is_some() {
-            match (&self.user, &self.password) {
+            match (&self.user, self.password.as_deref()) {
                 // People write a password alone where the user belongs.
-                (_, None) => f.write_str("***@")?,
+                (_, None) | (Some(_), Some("")) => f.write_str("***@")?,
                 (user, Some(_)) => write!(f, "{}:***@", user.as_deref().unwrap_or_default())?,
             }
         }
@@ -118,10 +118,10 @@ impl RedisUrl {
 
     fn fmt_unix(&self, f: &mut fmt::Formatter<'_>, path: &Path) -> fmt::Result {
         write!(f, "redis+unix://{}?db={}", path.display(), self.database)?;
-        match (&self.user, &self.password) {
+        match (&self.user, self.password.as_deref()) {
             (None, None) => Ok(()),
             (None, Some(_)) => f.write_str("&pass=***"),
-            (Some(_), None) => f.write_str("&user=***"),
+            (Some(_), None | Some("")) => f.write_str("&user=***"),
             (Some(user), Some(_)) => write!(f, "&user={user}&pass=***"),
         }
     }
@@ -151,7 +151,7 @@ impl FromStr for RedisUrl {
     }
 }
 
-/// A broker URL that cannot be used. It shows the URL without its password.
+/// A broker URL that cannot be used. It shows the URL without its password, and nothing of a text that has no scheme.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{url}` is not a usable broker URL: {kind}")]
 pub struct UrlError {
@@ -201,9 +201,9 @@ pub enum UrlErrorKind {
     /// There is no absolute path of a socket.
     #[error("it has no absolute path; write redis+unix:///path/to/socket?user=u&pass=p")]
     NoPath,
-    /// The database is not a number.
-    #[error("the database `{0}` is not a number")]
-    BadDatabase(String),
+    /// The database is not a number. It is not shown, as it may be the end of a password.
+    #[error("the database is not a number")]
+    BadDatabase,
     /// Something does not percent-decode to UTF-8.
     #[error("the user, the password, the path or a parameter is not UTF-8 once percent-decoded")]
     BadEncoding,

@@ -14,8 +14,16 @@ pub(super) fn parse(text: &str) -> Result<RedisUrl, UrlErrorKind> {
         "rediss" => Err(UrlErrorKind::NoTls),
         "redis+unix" if cfg!(unix) => parse_unix(rest),
         "redis+unix" | "redis-sentinel" | "redis-cluster" => Err(UrlErrorKind::UnsupportedScheme(scheme.to_owned())),
+        // A login before the scheme is not quoted as one.
+        _ if !is_scheme(scheme) => Err(UrlErrorKind::NoScheme),
         _ => Err(UrlErrorKind::UnknownScheme(scheme.to_owned())),
     }
+}
+
+/// Returns whether a text has the characters of a scheme (RFC 3986, section 3.1).
+fn is_scheme(text: &str) -> bool {
+    text.starts_with(|char: char| char.is_ascii_alphabetic())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.'))
 }
 
 fn parse_tcp(rest: &str, tls: bool) -> Result<RedisUrl, UrlErrorKind> {
@@ -124,7 +132,7 @@ fn host_and_port(authority: &str) -> Result<(String, u16), UrlErrorKind> {
 fn database(text: &str) -> Result<u32, UrlErrorKind> {
     match text {
         "" => Ok(0),
-        text => text.parse().map_err(|_| UrlErrorKind::BadDatabase(text.to_owned())),
+        text => text.parse().map_err(|_| UrlErrorKind::BadDatabase),
     }
 }
 
@@ -153,16 +161,16 @@ fn non_empty(text: String) -> Option<String> {
     Some(text).filter(|text| !text.is_empty())
 }
 
-/// The text of a URL that may be malformed, without whatever might be its password: all between the user's colon and
-/// the last `@`, and any query.
+/// The text of a URL that may be malformed, without any part that may be its password: all between the user's colon and
+/// the last `@`, a user alone, a port or database that is no number, and any query. Of a text without a scheme, each part
+/// may be one.
 pub(super) fn redact(text: &str) -> String {
-    let (scheme, rest) = match text.split_once("://") {
-        Some((scheme, rest)) => (format!("{scheme}://"), rest),
-        None => (String::new(), text),
+    let Some((scheme, rest)) = text.split_once("://").filter(|(scheme, _)| is_scheme(scheme)) else {
+        return "***".to_owned();
     };
     let (rest, query) = match rest.find(['?', '#']) {
-        // Whether it is a password that has a `?`, or a query that has an `@`, cannot be told.
-        Some(at) if rest[at..].contains('@') => return format!("{scheme}***"),
+        // A password that has a `?` and a query that has an `@` look the same.
+        Some(at) if rest[at..].contains('@') => return format!("{scheme}://***"),
         Some(at) => (&rest[..at], format!("{}***", &rest[at..=at])),
         None => (rest, String::new()),
     };
@@ -172,19 +180,34 @@ pub(super) fn redact(text: &str) -> String {
     };
     let credentials = match credentials.map(|text| text.split_once(':')) {
         None => String::new(),
-        Some(None) => "***@".to_owned(),
+        Some(None | Some((_, ""))) => "***@".to_owned(),
         Some(Some((user, _))) => format!("{user}:***@"),
     };
-    // A login without a host: the password stands in the place of the port.
-    let place = match place.split_once(':') {
-        Some((host, rest)) if !place.starts_with('[') && !is_port(rest.split('/').next().unwrap_or(rest)) => {
-            format!("{host}:***")
-        }
-        _ => place.to_owned(),
-    };
-    format!("{scheme}{credentials}{place}{query}")
+    format!("{scheme}://{credentials}{}{query}", redact_place(place))
 }
 
-fn is_port(text: &str) -> bool {
-    text.is_empty() || text.parse::<u16>().is_ok()
+/// Host, port and database, or the path of a socket. Of a login without a host, the password stands in the place of the
+/// port.
+fn redact_place(place: &str) -> String {
+    if place.starts_with('/') {
+        return place.to_owned();
+    }
+    let (authority, database) = place.split_once('/').unwrap_or((place, ""));
+    // The colons of an IPv6 address stand in brackets.
+    let host_end = match authority.rfind(']') {
+        Some(end) => end + 1,
+        None if authority.starts_with('[') => return "***".to_owned(),
+        None => authority.find(':').unwrap_or(authority.len()),
+    };
+    let (host, port) = authority.split_at(host_end);
+    let is_port = port.is_empty() || port.strip_prefix(':').is_some_and(is_number);
+    match (is_port, is_number(database)) {
+        (true, true) => place.to_owned(),
+        (true, false) => format!("{authority}/***"),
+        (false, _) => format!("{host}:***"),
+    }
+}
+
+fn is_number(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_digit())
 }
