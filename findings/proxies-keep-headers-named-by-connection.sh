@@ -5,7 +5,8 @@
 # A good guess is that a reverse proxy does so. Neither does. HAProxy takes `close` and `keep-alive` out of the client's
 # Connection header and forwards the rest of it, also beside a header that its own `http-request set-header` has set; so the
 # server behind it is told to drop the header that the proxy vouches for. nginx replaces Connection unless the common line
-# `proxy_set_header Connection $http_connection` hands it through.
+# `proxy_set_header Connection $http_connection` hands it through. `proxy_set_header Connection ""`, the map of `$http_upgrade`
+# and HAProxy's `del-header Connection` hand nothing of it through.
 #
 # Seen with nginx 1.22.1-9 and HAProxy 2.6.12-1 of Debian 12. Needs apt-get, dpkg-deb and Python 3. Exits with 1 if the
 # behaviour is another one.
@@ -19,15 +20,16 @@ for package in ./*.deb; do dpkg-deb -x "$package" root; done
 export LD_LIBRARY_PATH="$dir/root/usr/lib/x86_64-linux-gnu"
 nginx=$dir/root/usr/sbin/nginx haproxy=$dir/root/usr/sbin/haproxy
 "$nginx" -v 2>&1
-"$haproxy" -v | head -n 1
+# Not `head`, which closes the pipe: the next write to it would end this script.
+"$haproxy" -v | sed -n 1p
 
 cat > ports.py <<'PY'
 import socket
-found = [socket.socket() for _ in range(5)]
+found = [socket.socket() for _ in range(8)]
 for one in found: one.bind(("127.0.0.1", 0))
 print(*[one.getsockname()[1] for one in found])
 PY
-read -r upstream plain handed_through cleaned haproxy_set < <(python3 ports.py)
+read -r upstream plain handed_through mapped cleaned haproxy_plain haproxy_set haproxy_cleaned < <(python3 ports.py)
 
 # Answers with the head of the request that it got.
 cat > upstream.py <<'PY'
@@ -46,8 +48,10 @@ worker_processes 1; daemon off; pid $dir/nginx.pid; error_log $dir/nginx.log;
 events { worker_connections 64; }
 http {
     access_log off; client_body_temp_path $dir/b; proxy_temp_path $dir/p; fastcgi_temp_path $dir/f; uwsgi_temp_path $dir/u; scgi_temp_path $dir/s;
+    map \$http_upgrade \$connection_upgrade { default upgrade; '' close; }
     server { listen 127.0.0.1:$plain; location / { proxy_pass http://127.0.0.1:$upstream; proxy_set_header X-User ann; } }
     server { listen 127.0.0.1:$handed_through; location / { proxy_pass http://127.0.0.1:$upstream; proxy_http_version 1.1; proxy_set_header Connection \$http_connection; proxy_set_header X-User ann; } }
+    server { listen 127.0.0.1:$mapped; location / { proxy_pass http://127.0.0.1:$upstream; proxy_http_version 1.1; proxy_set_header Upgrade \$http_upgrade; proxy_set_header Connection \$connection_upgrade; proxy_set_header X-User ann; } }
     server { listen 127.0.0.1:$cleaned; location / { proxy_pass http://127.0.0.1:$upstream; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_set_header X-User ann; } }
 }
 CONF
@@ -59,8 +63,16 @@ defaults
     timeout connect 2s
     timeout client 5s
     timeout server 5s
+frontend plain
+    bind 127.0.0.1:$haproxy_plain
+    default_backend up
 frontend set
     bind 127.0.0.1:$haproxy_set
+    http-request set-header X-User ann
+    default_backend up
+frontend cleaned
+    bind 127.0.0.1:$haproxy_cleaned
+    http-request del-header Connection
     http-request set-header X-User ann
     default_backend up
 backend up
@@ -75,7 +87,7 @@ def ask(port):
         try:
             connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
             connection.putrequest("GET", "/", skip_accept_encoding=True)
-            for name, value in (("Connection", "close, X-User, X-Hop"), ("X-Hop", "1")): connection.putheader(name, value)
+            for name, value in (("Connection", "close, X-User, X-Hop"), ("X-Hop", "1"), ("X-User", "client")): connection.putheader(name, value)
             connection.endheaders()
             response = connection.getresponse()
             text = response.read().decode()
@@ -84,14 +96,20 @@ def ask(port):
         time.sleep(0.1)
     sys.exit("no proxy answers, or no server behind it")
 failed = False
-for name, port, connection in zip(
-    ["nginx, default", "nginx, Connection handed through", "nginx, Connection cleared", "HAProxy, set-header"],
-    map(int, sys.argv[1:]), ["close", "close,X-User,X-Hop", None, "X-User,X-Hop"]):
+for (name, connection, user), port in zip((
+    ("nginx, default", "close", "ann"),
+    ("nginx, Connection handed through", "close,X-User,X-Hop", "ann"),
+    ("nginx, Connection by the map", "close", "ann"),
+    ("nginx, Connection cleared", None, "ann"),
+    ("HAProxy, default", "X-User,X-Hop", "client"),
+    ("HAProxy, set-header", "X-User,X-Hop", "ann"),
+    ("HAProxy, del-header Connection", None, "ann"),
+), map(int, sys.argv[1:])):
     got = ask(port)
     shown = {key: got.get(key) for key in ("connection", "x-user", "x-hop")}
     shown["connection"] = shown["connection"] and shown["connection"].replace(", ", ",")
     print(f"{name}: {shown}")
-    failed |= shown != {"connection": connection, "x-user": "ann", "x-hop": "1"}
+    failed |= shown != {"connection": connection, "x-user": user, "x-hop": "1"}
 sys.exit("the behaviour is another one" if failed else 0)
 PY
-python3 ask.py "$plain" "$handed_through" "$cleaned" "$haproxy_set"
+python3 ask.py "$plain" "$handed_through" "$mapped" "$cleaned" "$haproxy_plain" "$haproxy_set" "$haproxy_cleaned"

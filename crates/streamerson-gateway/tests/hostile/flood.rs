@@ -5,7 +5,7 @@ use crate::{
         DATA, END_HEADERS, ENHANCE_YOUR_CALM, HEADERS, PING, PRIORITY, REFUSED_STREAM, RST_STREAM, SETTINGS,
         WINDOW_UPDATE, block, frame, get, request,
     },
-    scene::{Scene, post},
+    scene::{PATIENCE, Scene, post},
     support::echo,
 };
 
@@ -63,6 +63,28 @@ async fn control_frames_and_empty_frames_disturb_no_other_client() {
         let mut other = scene.http2(&[]).await;
         other.send(get(1, "/ask/1")).await;
         assert_eq!(other.frame_of(HEADERS).await.status(), 200, "{what}");
+    }
+    witness.was_not_disturbed().await;
+}
+
+/// PING and SETTINGS demand an answer each. While the client leaves answers unread, the gateway reads no further frames, so that
+/// answers do not pile up in its memory. Frames that demand none are read to the end.
+#[tokio::test]
+async fn unread_answers_stop_the_reading_of_frames() {
+    /// More than the buffers of both sockets hold.
+    const FLOOD_BYTES: usize = 24_000_000;
+    let scene = Scene::with("", echo).await;
+    let witness = scene.witness().await;
+    for (kind, flood) in [("PING", frame(PING, 0, 0, &[7; 8])), ("SETTINGS", frame(SETTINGS, 0, 0, &[]))] {
+        let mut raw = scene.http2_over(scene.connect_small().await, &[]).await;
+        let flood = flood.repeat(10_000);
+        assert!(!raw.floods(&flood, FLOOD_BYTES / flood.len()).await, "all frames were read: {kind}");
+    }
+    let mut raw = scene.http2_over(scene.connect_small().await, &[]).await;
+    let flood = frame(PRIORITY, 0, 101, &[0, 0, 0, 0, 16]).repeat(10_000);
+    for _ in 0..FLOOD_BYTES / flood.len() {
+        let sent = tokio::time::timeout(PATIENCE, tokio::io::AsyncWriteExt::write_all(&mut raw.0, &flood)).await;
+        sent.expect("PRIORITY frames to be read on").expect("an open connection");
     }
     witness.was_not_disturbed().await;
 }

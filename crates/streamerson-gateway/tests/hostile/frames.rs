@@ -123,7 +123,11 @@ fn huffman_digits(payload: &[u8]) -> u16 {
 impl Scene {
     /// A connection of HTTP/2 that has shaken hands, with these settings.
     pub(crate) async fn http2(&self, settings: &[(u16, u32)]) -> Raw {
-        let mut raw = self.connect().await;
+        self.http2_over(self.connect().await, settings).await
+    }
+
+    /// The same on a connection that is open already.
+    pub(crate) async fn http2_over(&self, mut raw: Raw, settings: &[(u16, u32)]) -> Raw {
         let settings: Vec<u8> =
             settings.iter().flat_map(|(id, value)| [&id.to_be_bytes()[..], &value.to_be_bytes()].concat()).collect();
         raw.send([PREFACE, &frame(SETTINGS, 0, 0, &settings)].concat()).await;

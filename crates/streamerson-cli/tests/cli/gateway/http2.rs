@@ -36,8 +36,25 @@ impl Http2 {
     ///
     /// If it was sent, and is not answered.
     pub(crate) async fn exchange(&mut self, line: &str, body: &str) -> Result<Answer2, NotSent> {
+        self.exchange_with(line, &[], body).await
+    }
+
+    /// As [`Self::exchange`], with these headers.
+    ///
+    /// # Panics
+    ///
+    /// If it was sent, and is not answered.
+    pub(crate) async fn exchange_with(
+        &mut self,
+        line: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Result<Answer2, NotSent> {
         let (method, path) = line.split_once(' ').expect("a method and a path");
-        let request = Request::builder().method(method).uri(format!("http://gateway{path}"));
+        let mut request = Request::builder().method(method).uri(format!("http://gateway{path}"));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
         let request = request.body(Full::from(body.to_owned())).expect("a request");
         if self.0.ready().await.is_err() {
             return Err(NotSent);

@@ -110,7 +110,7 @@ async fn callers_make_no_series() {
     invent(0).await;
     settled().await;
     let before = series().await;
-    for number in 1..60 {
+    for number in 1..200 {
         invent(number).await;
     }
     settled().await;
