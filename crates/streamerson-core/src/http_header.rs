@@ -1,6 +1,6 @@
 //! HTTP headers as texts within the headers of a message: what the edge and a worker that serves HTTP agree on.
 
-use std::str::Utf8Error;
+use std::{collections::HashSet, str::Utf8Error};
 
 use http::{HeaderMap, HeaderName, header};
 
@@ -45,10 +45,13 @@ pub fn take_named_by_connection(headers: &mut HeaderMap) -> Vec<NamedByConnectio
         .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
         .filter(|name| *name != CLOSE && !is_of_the_connection(name))
         .collect();
-    let mut named: Vec<NamedByConnection> = Vec::new();
+    // A set, since a client chooses how many names there are: a search among the names before would take a time that grows
+    // with their square.
+    let mut seen = HashSet::with_capacity(names.len());
+    let mut named = Vec::new();
     for name in names {
         let was_there = headers.remove(&name).is_some();
-        if name != HTTP2_SETTINGS && !named.iter().any(|before| before.name == name) {
+        if name != HTTP2_SETTINGS && seen.insert(name.clone()) {
             named.push(NamedByConnection { name, was_there });
         }
     }
@@ -154,6 +157,16 @@ mod tests {
         assert_eq!(take_named_by_connection(&mut all), []);
         assert!(all.contains_key(header::TRANSFER_ENCODING), "framing is checked behind it");
         assert!(!all.contains_key("http2-settings"));
+    }
+
+    #[test]
+    fn a_name_that_is_repeated_is_answered_once() {
+        let mut all = headers(&[(HeaderName::from_static("x-hop"), "1")]);
+        let many: Vec<_> = (0..5_000).map(|index| format!("x-hop,x-{index}")).collect();
+        all.insert(header::CONNECTION, HeaderValue::from_str(&many.join(",")).unwrap());
+        let named = take_named_by_connection(&mut all);
+        assert_eq!(named.len(), 5_001);
+        assert_eq!((named[0].name.as_str(), named[0].was_there), ("x-hop", true));
     }
 
     #[test]

@@ -82,7 +82,8 @@ pub(crate) async fn charge(shared: &Shared, charge: &Charge) -> Result<u64, Brok
         if *bytes > 0 {
             let ends = charge.ends(now);
             batch.command(4).arg("HINCRBY").arg(key.as_str()).int(ends).int((*bytes).min(i64::MAX as u64));
-            batch.command(3).arg("PEXPIRE").arg(key.as_str()).int(millis((*ttl * 2).max(Charge::METER_KEPT)));
+            let kept = ttl.saturating_mul(2).max(Charge::METER_KEPT);
+            batch.command(3).arg("PEXPIRE").arg(key.as_str()).int(millis(kept));
         }
         batch.command(2).arg("HGETALL").arg(key.as_str());
     });

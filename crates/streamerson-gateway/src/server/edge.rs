@@ -47,7 +47,10 @@ enum Overload {
 
 /// A layer around all routes.
 pub(super) async fn guard(State(edge): State<Arc<Edge>>, mut request: Request, next: Next) -> Response {
-    strip_hop_by_hop(&mut request);
+    // A head beyond its bound is refused below, and nothing else is done with it.
+    if head_len(&request) <= edge.head_bytes_max {
+        strip_hop_by_hop(&mut request);
+    }
     let origin = edge.cors.as_ref().and_then(|cors| cors.allowed(request.headers()));
     let (version, named) = (request.version(), request_id(request.headers()));
     let asked = Asked::of(&request);

@@ -113,7 +113,7 @@ impl Attempt {
     /// Claims the request, unless it was answered, is being handled, or its key stands for another request.
     async fn begin(&self) -> Result<Begun, Refusal> {
         let bytes = MarkBudget::bytes_of(&self.record_key, OPEN_LEN);
-        let with_reply = bytes + self.idempotency.reply_bytes_max as u64;
+        let with_reply = bytes.saturating_add(self.idempotency.reply_bytes_max as u64);
         let mut room = self.ask(move || self.budget().reserve(with_reply)).await?;
         if room.is_none() && self.ask(move || self.broker().recall(vec![self.record_key.clone()])).await? == [None] {
             self.budget().on_refused();
