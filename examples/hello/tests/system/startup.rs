@@ -44,7 +44,7 @@ async fn with_an_address_that_is_none() {
         ("http://localhost", "http"),
         ("localhost:6379", "redis://"),
         ("redis://:hunter2@localhost:port", "port"),
-        ("redis://:hunter2@localhost/first", "first"),
+        ("redis://:hunter2@localhost/first", "the database is not a number"),
     ] {
         let said = complaint(&format!("worker --broker {url}")).await;
         assert!(said.contains(reason) && !said.contains("hunter2"), "{url}: {said}");
