@@ -293,13 +293,15 @@ pub async fn end_early_when_the_caller_goes(broker: SharedBroker) {
 /// Suspects for which there is no place are given back again and again, and what nobody died of passes them by.
 pub async fn do_not_wait_for_what_members_died_of(broker: SharedBroker) {
     let scene = Scene::new(broker);
+    // Long, as the leaver has to be there and take the innocent one before the suspects are taken over.
+    let lease = 10 * LEASE;
     scene.emit_many(60).await;
     crash(&scene, 60, 2).await;
     scene.emit(&["innocent"]).await;
-    let mut leaver = scene.member_with(|config| (config.lease, config.concurrency) = (LEASE, 1)).await;
+    let mut leaver = scene.member_with(|config| (config.lease, config.concurrency) = (lease, 1)).await;
     let innocent = next(&mut leaver).await;
     assert_eq!(payload(&innocent), "innocent");
-    let mut heir = scene.member_with(|config| (config.lease, config.concurrency) = (LEASE, 4)).await;
+    let mut heir = scene.member_with(|config| (config.lease, config.concurrency) = (lease, 4)).await;
     let suspect = next(&mut heir).await;
     assert_eq!((payload(&suspect), suspect.delivery.count), ("0".into(), 3));
     eventually("suspects to be given back", async || {
