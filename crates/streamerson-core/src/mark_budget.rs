@@ -8,20 +8,29 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::Instant;
+use tokio::{runtime::Handle, time::Instant};
 
 use crate::{
-    broker::{BrokerError, Charge, SharedBroker},
+    broker::{BrokerError, Charge, Reserved, SharedBroker},
     keys::{MarkKey, MeterKey},
     metrics::{MarkMetrics, Metrics},
+    name::Name,
     topic::Topic,
 };
 
 /// About how many bytes a mark takes in a broker besides its key and its value: its places in two tables, and the rounding
 /// of an allocator. Measured on Redis 7.0 with values of 100 bytes to 64 KiB.
 const MARK_BYTES: u64 = 200;
-/// How often a process tells the broker how many bytes it added, and hears the sum of all processes.
+/// How often a budget tells the broker its bytes, and hears the sum of all budgets, while it has any to tell.
 const TOLD_EVERY: Duration = Duration::from_millis(250);
+/// How long a sum stays of use after the broker answered it: a little longer than the pause between two.
+const HEARD_FOR: Duration = TOLD_EVERY.saturating_mul(2);
+/// How long a reservation outlives the budget that made it, as where its process was killed.
+const RESERVED_FOR: Duration = Duration::from_secs(5);
+/// How many marks of the size of one must have room for that one to be set without a question to the broker.
+const MARGIN_MARKS: u64 = 100;
+/// The part of the bound that must be free for the same: an eighth.
+const MARGIN_PART: u64 = 8;
 /// How often it is logged that marks are refused, or will be soon.
 const WARNED_EVERY: Duration = Duration::from_secs(60);
 
@@ -48,8 +57,10 @@ impl MarkKind {
 
 /// The bound of one kind of marks of one topic. Cheap to clone; all clones share one state.
 ///
-/// The bound holds over all processes that use it, except for the marks that they set within a quarter of a second: so often
-/// each process tells the broker the bytes that it added, in one number, and hears the sum.
+/// The bound holds over all budgets of the topic, in this process and others: room is reserved in the broker's meter before
+/// a mark is set. While an eighth of the bound is free and a hundred marks of the size have room, the broker is told
+/// afterwards, a quarter of a second later at most and in one number for all marks. So a burst within that time, at many
+/// processes at once, can go beyond the bound by the bytes that it adds.
 #[derive(Debug, Clone)]
 pub struct MarkBudget(Arc<Inner>);
 
@@ -59,6 +70,8 @@ struct Inner {
     topic: Topic,
     kind: MarkKind,
     meter: MeterKey,
+    /// The name of this budget among all that use the meter.
+    holder: Name,
     ttl: Duration,
     bytes_max: u64,
     metrics: Arc<MarkMetrics>,
@@ -72,12 +85,18 @@ struct Inner {
 struct Known {
     /// When the broker last answered.
     heard: Option<Instant>,
-    /// The sum that it answered.
+    /// The sum that it answered: all bytes that were added, and those that other budgets have reserved.
     total: u64,
-    /// Bytes of marks that this process has set since, and not told the broker yet.
+    /// Bytes of marks that were set since, and not told the broker yet.
     untold: u64,
-    /// Bytes that are reserved for marks which this process has not set yet.
+    /// Bytes that are reserved for marks which are not set yet.
     reserved: u64,
+    /// The number of the last question to the broker that a caller wants to be asked.
+    wanted: u64,
+    /// The number of the last one that was answered, with all before it.
+    answered: u64,
+    /// The reserved bytes that the broker may know.
+    told_reserved: u64,
     /// Whether a task waits to tell it.
     is_telling: bool,
     /// When it was last logged that the bound is near.
@@ -103,9 +122,9 @@ impl MarkBudget {
     ) -> Self {
         let metrics = metrics.marks(topic, kind);
         metrics.on_bytes_max(bytes_max);
-        let topic = topic.whole();
+        let (topic, holder) = (topic.whole(), Name::unique());
         let (known, asking) = (Mutex::default(), tokio::sync::Mutex::default());
-        Self(Arc::new(Inner { broker, topic, kind, meter, ttl, bytes_max, metrics, known, asking }))
+        Self(Arc::new(Inner { broker, topic, kind, meter, holder, ttl, bytes_max, metrics, known, asking }))
     }
 
     /// About how many bytes a mark with this key and a value of this length takes.
@@ -121,32 +140,44 @@ impl MarkBudget {
     ///
     /// [`BrokerError`] when the broker has to be asked, as nothing is known yet or the bound is near, and cannot be.
     pub async fn reserve(&self, bytes: u64) -> Result<Option<Reservation>, BrokerError> {
-        loop {
-            let is_stale = {
+        // Callers that reserve at once can leave no room for each other; the second time they come one after another.
+        for _ in 0..2 {
+            let (reservation, question) = {
                 let mut known = self.lock();
-                let sum = known.sum().saturating_add(bytes);
-                let is_stale = known.heard.is_none_or(|heard| heard.elapsed() >= TOLD_EVERY);
-                // Far from the bound no caller waits: the bytes that other processes have added are heard soon enough.
-                let must_ask = is_stale && (known.heard.is_none() || sum > self.0.bytes_max / 2);
-                if !must_ask && sum <= self.0.bytes_max {
-                    known.reserved = known.reserved.saturating_add(bytes);
-                    self.warn_near_bound(&mut known);
-                    return Ok(Some(Reservation { budget: self.clone(), left: bytes }));
+                let is_fresh = known.heard.is_some_and(|heard| heard.elapsed() < HEARD_FOR);
+                if is_fresh && known.sum().saturating_add(bytes) > self.0.bytes_max {
+                    return Ok(None);
                 }
-                is_stale
+                let is_far = is_fresh && self.is_far_from_bound(&known, bytes);
+                known.reserved = known.reserved.saturating_add(bytes);
+                let reservation = Reservation { budget: self.clone(), left: bytes, at_risk: 0 };
+                self.warn_near_bound(&mut known);
+                self.tell_soon(&mut known);
+                if is_far {
+                    return Ok(Some(reservation));
+                }
+                (reservation, known.next_question())
             };
-            if !is_stale {
-                return Ok(None);
-            }
-            // Time makes room: expired marks are taken off. In a task of its own, since a caller that gives up in the middle
-            // would leave the question open whether its bytes were counted.
+            // Of two budgets that take the last room at once, both see the reservation of the other. In a task of its own,
+            // since a caller that gives up in the middle would leave the question open whether its bytes were counted.
             let budget = self.clone();
-            match tokio::spawn(async move { budget.ask().await }).await {
-                Ok(asked) => asked?,
+            match tokio::spawn(async move { budget.tell(question).await }).await {
+                Ok(told) => told?,
                 // The runtime is shutting down.
                 Err(_) => return Ok(None),
             }
+            if self.lock().sum() <= self.0.bytes_max {
+                return Ok(Some(reservation));
+            }
         }
+        Ok(None)
+    }
+
+    /// Returns whether so many bytes can be reserved without a question to the broker.
+    fn is_far_from_bound(&self, known: &Known, bytes: u64) -> bool {
+        let bytes_max = self.0.bytes_max;
+        let margin = bytes.saturating_mul(MARGIN_MARKS).max(bytes_max / MARGIN_PART);
+        known.sum().saturating_add(margin) <= bytes_max
     }
 
     /// Counts bytes of a mark that is set in any case, whether or not there is room.
@@ -156,9 +187,7 @@ impl MarkBudget {
 
     fn count(&self, known: &mut Known, bytes: u64) {
         known.untold = known.untold.saturating_add(bytes);
-        if !std::mem::replace(&mut known.is_telling, true) {
-            tokio::spawn(self.clone().tell_soon());
-        }
+        self.tell_soon(known);
     }
 
     /// Counts and logs that a mark was not set for want of room.
@@ -175,28 +204,59 @@ impl MarkBudget {
         }
     }
 
-    async fn tell_soon(self) {
-        tokio::time::sleep(TOLD_EVERY).await;
-        self.lock().is_telling = false;
-        if let Err(error) = self.ask().await {
-            tracing::debug!(topic = %self.0.topic, %error, "the bytes of marks were not counted; they will be later");
+    /// Has the broker told within a quarter of a second. Outside a runtime, the next mark that is set does so.
+    fn tell_soon(&self, known: &mut Known) {
+        if known.is_telling {
+            return;
         }
+        let Ok(runtime) = Handle::try_current() else { return };
+        known.is_telling = true;
+        let budget = self.clone();
+        runtime.spawn(async move {
+            tokio::time::sleep(TOLD_EVERY).await;
+            let question = {
+                let mut known = budget.lock();
+                known.is_telling = false;
+                known.next_question()
+            };
+            let told = budget.tell(question).await;
+            let mut known = budget.lock();
+            // A reservation ends in the broker unless it is renewed.
+            let is_wanted = match told {
+                Ok(()) => known.reserved > 0 || known.told_reserved > 0 || known.untold > 0,
+                Err(error) => {
+                    let topic = &budget.0.topic;
+                    tracing::debug!(%topic, %error, "the bytes of marks were not counted; they will be later");
+                    known.reserved > 0
+                }
+            };
+            if is_wanted {
+                budget.tell_soon(&mut known);
+            }
+        });
     }
 
-    /// Tells the broker the added bytes, and hears the sum.
-    async fn ask(&self) -> Result<(), BrokerError> {
-        let begun = Instant::now();
+    /// Tells the broker the added and the reserved bytes, and hears the sum, unless that was done since the question was
+    /// wanted.
+    async fn tell(&self, question: u64) -> Result<(), BrokerError> {
         let _one_asks = self.0.asking.lock().await;
-        if self.lock().heard.is_some_and(|heard| heard > begun) {
-            return Ok(());
-        }
-        let Inner { broker, meter, ttl, metrics, .. } = &*self.0;
-        let bytes = self.lock().untold;
-        let total = broker.charge(Charge { key: meter.clone(), bytes, ttl: *ttl }).await?;
+        let Inner { broker, meter, holder, ttl, metrics, .. } = &*self.0;
+        let (bytes, reserved, question) = {
+            let mut known = self.lock();
+            if known.answered >= question {
+                return Ok(());
+            }
+            // Also where the answer is lost.
+            known.told_reserved = known.told_reserved.max(known.reserved);
+            (known.untold, known.reserved, known.wanted)
+        };
+        let own = Reserved { holder: holder.clone(), bytes: reserved, ttl: RESERVED_FOR };
+        let total = broker.charge(Charge { key: meter.clone(), bytes, ttl: *ttl, reserved: Some(own) }).await?;
         let mut known = self.lock();
         known.untold = known.untold.saturating_sub(bytes);
         (known.heard, known.total) = (Some(Instant::now()), total);
-        metrics.on_bytes(total);
+        (known.answered, known.told_reserved) = (question, reserved);
+        metrics.on_bytes(known.sum());
         Ok(())
     }
 
@@ -227,11 +287,20 @@ impl MarkBudget {
 pub struct Reservation {
     budget: MarkBudget,
     left: u64,
+    at_risk: u64,
 }
 
 impl Reservation {
-    /// Counts bytes of a mark that was set, for as long as marks are kept.
+    /// Says how many bytes of a mark may have been set without a word from the broker. They are counted when the
+    /// reservation is dropped, unless [`commit`](Self::commit) or another number comes before: so a caller that is cut off
+    /// while it waits for the broker counts too much, and not too little.
+    pub fn risk(&mut self, bytes: u64) {
+        self.at_risk = bytes;
+    }
+
+    /// Counts bytes of a mark that was set, for as long as marks are kept. Nothing is at risk then.
     pub fn commit(&mut self, bytes: u64) {
+        self.at_risk = 0;
         let mut known = self.budget.lock();
         let from_room = bytes.min(self.left);
         self.left -= from_room;
@@ -242,12 +311,24 @@ impl Reservation {
 
 impl Drop for Reservation {
     fn drop(&mut self) {
+        if self.at_risk > 0 {
+            self.commit(self.at_risk);
+        }
         let mut known = self.budget.lock();
         known.reserved = known.reserved.saturating_sub(self.left);
+        if known.told_reserved > known.reserved {
+            self.budget.tell_soon(&mut known);
+        }
     }
 }
 
 impl Known {
+    /// The number of a question that is asked from now on.
+    fn next_question(&mut self) -> u64 {
+        self.wanted += 1;
+        self.wanted
+    }
+
     fn sum(&self) -> u64 {
         self.total.saturating_add(self.untold).saturating_add(self.reserved)
     }
@@ -296,6 +377,93 @@ mod tests {
         assert!(!set(&budget(&broker, 1000), 1).await);
         tokio::time::sleep(TTL + TTL / 8).await;
         assert!(set(&one, 1000).await);
+    }
+
+    /// Reservations of calls that last count at other budgets, as long as they last.
+    #[tokio::test(start_paused = true)]
+    async fn what_is_reserved_at_one_budget_is_no_room_at_others() {
+        let broker: SharedBroker = Memory::new().into();
+        let budgets: Vec<_> = (0..6).map(|_| budget(&broker, 1000)).collect();
+        let mut reserved = Vec::new();
+        for round in 0..8 {
+            for budget in &budgets {
+                reserved.extend(budget.reserve(100).await.unwrap());
+            }
+            assert_eq!(reserved.len(), 6 + 4 * usize::from(round > 0), "round {round}");
+        }
+        // It is renewed while the calls last.
+        tokio::time::sleep(4 * RESERVED_FOR).await;
+        for budget in &budgets {
+            assert!(budget.reserve(100).await.unwrap().is_none());
+        }
+        reserved.truncate(9);
+        tokio::time::sleep(2 * TOLD_EVERY).await;
+        reserved.push(budgets[5].reserve(100).await.unwrap().expect("room that was given back"));
+        for mut reserved in reserved {
+            reserved.commit(100);
+        }
+        tokio::time::sleep(2 * TOLD_EVERY).await;
+        assert_eq!(told(&broker).await, 1000);
+        assert!(budgets[0].reserve(1).await.unwrap().is_none());
+    }
+
+    /// A budget whose process was killed holds no room for long.
+    #[tokio::test(start_paused = true)]
+    async fn reservations_of_a_process_that_is_gone_end() {
+        let broker: SharedBroker = Memory::new().into();
+        let key = Topic::new("orders").unwrap().idempotency_meter();
+        let gone = Reserved { holder: Name::unique(), bytes: 1000, ttl: RESERVED_FOR };
+        broker.charge(Charge { key, bytes: 0, ttl: TTL, reserved: Some(gone) }).await.unwrap();
+        let budget = budget(&broker, 1000);
+        assert!(!set(&budget, 1).await);
+        tokio::time::sleep(RESERVED_FOR).await;
+        assert!(set(&budget, 1000).await);
+    }
+
+    /// Of a burst that finds nothing known, as many as fit get room.
+    #[tokio::test(start_paused = true)]
+    async fn callers_that_reserve_at_once_get_what_there_is() {
+        let budget = budget(&Memory::new().into(), 1000);
+        let all = futures_util::future::join_all((0..10).map(|_| budget.reserve(900))).await;
+        assert_eq!(all.into_iter().filter_map(Result::unwrap).count(), 1);
+    }
+
+    /// A caller that is cut off while it waits for the broker may have set its mark.
+    #[tokio::test(start_paused = true)]
+    async fn bytes_at_risk_are_counted_unless_told_otherwise() {
+        let broker: SharedBroker = Memory::new().into();
+        let budget = budget(&broker, 1000);
+        for (risks, counted) in [(&[100][..], 100), (&[100, 0], 100), (&[50, 20], 120)] {
+            let mut reserved = budget.reserve(200).await.unwrap().unwrap();
+            risks.iter().for_each(|bytes| reserved.risk(*bytes));
+            drop(reserved);
+            tokio::time::sleep(2 * TOLD_EVERY).await;
+            assert_eq!(told(&broker).await, counted);
+        }
+        let mut reserved = budget.reserve(200).await.unwrap().unwrap();
+        reserved.risk(100);
+        reserved.commit(30);
+        drop(reserved);
+        tokio::time::sleep(2 * TOLD_EVERY).await;
+        assert_eq!(told(&broker).await, 150);
+    }
+
+    /// The sum in the broker, reservations included.
+    async fn told(broker: &SharedBroker) -> u64 {
+        let key = Topic::new("orders").unwrap().idempotency_meter();
+        broker.charge(Charge { key, bytes: 0, ttl: TTL, reserved: None }).await.unwrap()
+    }
+
+    /// A reservation may be dropped where there is no runtime.
+    #[test]
+    fn a_reservation_may_outlive_its_runtime() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let budget = budget(&Memory::new().into(), 1000);
+        let mut reserved = runtime.block_on(budget.reserve(100)).unwrap().unwrap();
+        drop(runtime);
+        reserved.risk(10);
+        drop(reserved);
+        assert_eq!(budget.lock().untold, 10);
     }
 
     #[tokio::test(start_paused = true)]

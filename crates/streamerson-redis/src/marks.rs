@@ -1,9 +1,11 @@
 //! Marks: keys with a small value that expire, and meters of the bytes that they take.
 
+use std::collections::HashMap;
+
 use bytes::Bytes;
 use streamerson_core::{
-    MarkKey, StreamKey,
-    broker::{BrokerError, Charge, Mark},
+    MarkKey, Name, StreamKey, UnixMillis,
+    broker::{BrokerError, Charge, Mark, Reserved},
 };
 
 use crate::{
@@ -74,14 +76,22 @@ pub(crate) async fn mark_if_absent(shared: &Shared, marks: &[Mark]) -> Result<Ve
     Ok(found)
 }
 
-/// See [`Broker::charge`](streamerson_core::Broker::charge). A meter is a hash: bytes by when they are taken off.
+/// See [`Broker::charge`](streamerson_core::Broker::charge). A meter is a hash: bytes by when they are taken off, and
+/// [reservations](reservation).
 pub(crate) async fn charge(shared: &Shared, charge: &Charge) -> Result<u64, BrokerError> {
-    let Charge { key, bytes, ttl } = charge;
+    let Charge { key, bytes, ttl, reserved } = charge;
     let now = shared.now();
+    let reserved_field = reserved.as_ref().map(|Reserved { holder, ttl, .. }| reservation(holder, now.plus(*ttl)));
     let answer = shared.call(MARK_BYTES, |batch| {
         if *bytes > 0 {
-            let ends = charge.ends(now);
-            batch.command(4).arg("HINCRBY").arg(key.as_str()).int(ends).int((*bytes).min(i64::MAX as u64));
+            batch.command(4).arg("HINCRBY").arg(key.as_str()).int(charge.ends(now)).int((*bytes).min(i64::MAX as u64));
+        }
+        if let (Some(field), Some(Reserved { bytes: bytes @ 1.., .. })) = (&reserved_field, reserved) {
+            // The sum would be wrong if a charge within the same millisecond had made the field.
+            batch.command(3).arg("HDEL").arg(key.as_str()).arg(field);
+            batch.command(4).arg("HINCRBY").arg(key.as_str()).arg(field).int((*bytes).min(i64::MAX as u64));
+        }
+        if *bytes > 0 || reserved.as_ref().is_some_and(|reserved| reserved.bytes > 0) {
             let kept = ttl.saturating_mul(2).max(Charge::METER_KEPT);
             batch.command(3).arg("PEXPIRE").arg(key.as_str()).int(millis(kept));
         }
@@ -89,36 +99,59 @@ pub(crate) async fn charge(shared: &Shared, charge: &Charge) -> Result<u64, Brok
     });
     let mut replies = answer.await?.replies;
     let all = replies.pop().unwrap_or(Reply::Nil);
-    for (reply, command) in replies.iter().zip(["HINCRBY", "PEXPIRE"]) {
+    for reply in &replies {
         if let Reply::Error(message) = reply {
-            return Err(mark_error(command, message, key.as_str()));
+            return Err(mark_error("HINCRBY", message, key.as_str()));
         }
     }
     if let Reply::Error(message) = &all {
         return Err(mark_error("HGETALL", message, key.as_str()));
     }
     let (mut sum, mut over) = (0_u64, Vec::new());
-    for pair in array("HGETALL", all)?.chunks_exact(2) {
-        let number = |reply: &Reply| as_text(reply).and_then(|text| text.parse::<u64>().ok());
-        match number(&pair[0]) {
-            // A sum that something else wrote, and that is no number, counts as nothing.
-            Some(ends) if ends > now.0 => sum = sum.saturating_add(number(&pair[1]).unwrap_or(0)),
-            _ => over.extend(as_text(&pair[0]).map(str::to_owned)),
+    // Of each other holder the reservation that ends last; the one before it is about to be removed.
+    let mut others: HashMap<&str, (u64, u64)> = HashMap::new();
+    let all = array("HGETALL", all)?;
+    for pair in all.chunks_exact(2) {
+        let Some(field) = as_text(&pair[0]) else { continue };
+        // A value that something else wrote, and that is no number, counts as nothing.
+        let bytes = as_text(&pair[1]).and_then(|text| text.parse().ok()).unwrap_or(0);
+        let (ends, holder) = field.split_once(':').map_or((field, None), |(ends, holder)| (ends, Some(holder)));
+        let ends = ends.parse::<u64>().ok().filter(|ends| *ends > now.0);
+        let is_own = holder.is_some() && holder == reserved.as_ref().map(|reserved| &*reserved.holder);
+        match (ends, holder) {
+            (Some(_), Some(_)) if is_own => {
+                let is_current = reserved_field.as_deref() == Some(field);
+                over.extend((!is_current).then_some(field));
+            }
+            (Some(ends), Some(holder)) => {
+                let last = others.entry(holder).or_default();
+                *last = (*last).max((ends, bytes));
+            }
+            (Some(_), None) => sum = sum.saturating_add(bytes),
+            (None, _) => over.push(field),
         }
     }
+    let sum = others.values().fold(sum, |sum, (_, bytes)| sum.saturating_add(*bytes));
     if !over.is_empty() {
-        let removed = shared.call_one(MARK_BYTES + 32 * over.len(), |batch| {
+        let removed = shared.call_one(MARK_BYTES + 48 * over.len(), |batch| {
             let mut command = batch.command(2 + over.len());
             command.arg("HDEL").arg(key.as_str());
-            over.iter().for_each(|ends| {
-                command.arg(ends);
+            over.iter().for_each(|field| {
+                command.arg(field);
             });
         });
-        if let Reply::Error(message) = removed.await? {
-            return Err(mark_error("HDEL", &message, key.as_str()));
+        // The sum is known and the bytes are added. Fields that stay count for nothing, and are removed by the next charge.
+        if let Ok(Reply::Error(message)) = removed.await {
+            let error = mark_error("HDEL", &message, key.as_str());
+            tracing::debug!(meter = key.as_str(), %error, "fields of a meter that are over were not removed");
         }
     }
     Ok(sum)
+}
+
+/// The field of a reservation: when it ends, in Unix milliseconds, and its holder.
+fn reservation(holder: &Name, ends: UnixMillis) -> String {
+    format!("{}:{holder}", ends.0)
 }
 
 /// See [`Broker::recall`](streamerson_core::Broker::recall).

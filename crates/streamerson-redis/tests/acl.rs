@@ -381,7 +381,7 @@ async fn marks_are_set_and_leases_taken() {
     assert_eq!(gateway.mark_if_absent(vec![mark.clone()]).await.expect("found"), [Some("answer".into())]);
     let group = Name::new("billing").expect("a name");
     for (broker, key) in [(&gateway, topic.idempotency_meter()), (&worker, topic.done_meter(&group))] {
-        let short = Charge { key: key.clone(), bytes: 7, ttl: Duration::from_millis(1) };
+        let short = Charge { key: key.clone(), bytes: 7, ttl: Duration::from_millis(1), reserved: None };
         assert_eq!(broker.charge(short.clone()).await.expect("charged"), 7);
         eventually("the bytes go", async || {
             let question = Charge { bytes: 0, ..short.clone() };

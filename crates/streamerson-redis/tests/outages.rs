@@ -114,7 +114,7 @@ async fn a_read_can_be_woken_while_the_shared_connection_is_away() {
 #[tokio::test]
 async fn a_group_read_without_an_answer_ends_in_time() {
     let server = RedisServer::spawn().await;
-    let config = config(&server.url()).block_margin(Duration::from_millis(100));
+    let config = config(&server.url()).block_margin(Duration::from_secs(1));
     let broker = RedisBroker::connect_with(config).await.unwrap();
     let membership = Membership::new(Topic::new("frozen").unwrap().inbound(), Name::unique());
     broker.create_group(&membership.key, &membership.group, GroupStart::End).await.unwrap();

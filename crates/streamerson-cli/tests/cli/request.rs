@@ -86,13 +86,13 @@ async fn a_status_from_400_on_is_a_problem_whatever_the_payload() {
 #[tokio::test]
 async fn no_reply_is_status_1_and_a_hint() {
     let scene = Scene::new().await;
-    let nobody = scene.run("request orders get --timeout 200ms").await;
+    let nobody = scene.run("request orders get --timeout 1s").await;
     assert_fails(&nobody, 1, &["no reply to get from default:orders", "caused by: no consumer", "streamerson echo"]);
 
     let slow = scene.start("echo slow --delay 60s --drain 0ms");
     slow.stderr_line("consumer started").await;
-    let late = scene.run("request slow get --timeout 200ms").await;
-    assert_fails(&late, 1, &["caused by: no reply within 200ms", "hint: `--timeout"]);
+    let late = scene.run("request slow get --timeout 1s").await;
+    assert_fails(&late, 1, &["caused by: no reply within 1s", "hint: `--timeout"]);
     slow.kill().await;
 }
 

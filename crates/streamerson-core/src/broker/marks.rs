@@ -30,6 +30,20 @@ pub struct Charge {
     pub bytes: u64,
     /// When they are taken off again, from now.
     pub ttl: Duration,
+    /// Bytes that the caller may add soon; `None` leaves the meter's reservations as they are.
+    pub reserved: Option<Reserved>,
+}
+
+/// Bytes that one caller of a meter has reserved for marks which it has not set yet. They take the place of those that it
+/// reserved before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reserved {
+    /// A name that no other caller has.
+    pub holder: Name,
+    /// How many bytes; none ends the reservation.
+    pub bytes: u64,
+    /// When the reservation ends unless it is renewed, from now.
+    pub ttl: Duration,
 }
 
 impl Charge {
@@ -91,7 +105,7 @@ mod tests {
     fn bytes_end_soon_after_their_time_and_at_few_different_ones() {
         let key = Topic::new("orders").unwrap().idempotency_meter();
         for ttl_ms in [0, 1, 15, 1000, 3_600_000, 86_400_000] {
-            let charge = Charge { key: key.clone(), bytes: 1, ttl: Duration::from_millis(ttl_ms) };
+            let charge = Charge { key: key.clone(), bytes: 1, ttl: Duration::from_millis(ttl_ms), reserved: None };
             let mut ends = std::collections::BTreeSet::new();
             for passed in 0..100 {
                 let now = 1_700_000_000_000 + passed * ttl_ms / 100;
@@ -101,7 +115,7 @@ mod tests {
             }
             assert!(ends.len() <= 18, "{ttl_ms}: {}", ends.len());
         }
-        let for_ever = Charge { key, bytes: 1, ttl: Duration::MAX };
+        let for_ever = Charge { key, bytes: 1, ttl: Duration::MAX, reserved: None };
         assert!(for_ever.ends(UnixMillis(1_700_000_000_000)) > UnixMillis::MAX.0 / 2);
     }
 }

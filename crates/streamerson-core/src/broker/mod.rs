@@ -31,7 +31,7 @@ use tokio::sync::watch;
 
 pub use self::{
     error::BrokerError,
-    marks::{Charge, LeaseRequest, LeaseState, Mark, REGISTRY_NAMES_MAX},
+    marks::{Charge, LeaseRequest, LeaseState, Mark, REGISTRY_NAMES_MAX, Reserved},
     schedule::{Due, Later, Replay, ScheduleCursor, Scheduled, ScheduledPage, ScheduledRange, check_movable},
     types::{
         Append, Appended, DeadAppend, Delivered, Fence, GroupInfo, GroupStart, Health, Keep, MemberInfo, Membership,
@@ -202,8 +202,9 @@ pub trait Broker: fmt::Debug + Send + Sync + 'static {
     /// The values of marks, in order; `None` for those that are not there. All of one topic.
     fn recall(&self, keys: Vec<MarkKey>) -> BoxFuture<'_, Result<Vec<Option<Bytes>>, BrokerError>>;
 
-    /// Adds bytes to a meter, for a while, and answers the sum of all that were added to it and are not over. Without bytes
-    /// it is the question alone. After [`BrokerError::Interrupted`] the bytes may have been added.
+    /// Adds bytes to a meter, for a while, and answers the sum of all that were added to it and are not over, and of those
+    /// that other holders have reserved. Without bytes and a reservation it is the question alone. After
+    /// [`BrokerError::Interrupted`] the bytes may have been added.
     ///
     /// Bytes are taken off a little late: by up to a sixteenth of their time, rounded up to a power of two.
     fn charge(&self, charge: Charge) -> BoxFuture<'_, Result<u64, BrokerError>>;

@@ -15,7 +15,7 @@ use super::{
 
 const BYTES: Metric = Metric::gauge(
     "streamerson_marks_bytes",
-    "Bytes that the marks of a topic take in the broker, as this process heard within the last minute.",
+    "Bytes that the marks of a topic take or have reserved in the broker, as this process heard within the last minute.",
 );
 const BYTES_MAX: Metric = Metric::gauge("streamerson_marks_bytes_max", "Bytes that the marks of a topic may take.");
 const REFUSED: Metric = Metric::counter(

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::{
     allow_list::AllowList,
     body::check_json,
-    idempotency::{fingerprint, run_idempotent},
+    idempotency::{Keyed, run_idempotent},
     refusal::Refusal,
     respond::{self, Terms},
     route::{Accepted, Route, Settings},
@@ -25,13 +25,10 @@ pub struct Emits;
 impl<S> Handler<(), S> for Route<Emits> {
     type Future = BoxFuture<'static, Response>;
 
-    fn call(self, mut request: Request, _state: S) -> Self::Future {
+    fn call(self, request: Request, _state: S) -> Self::Future {
         Box::pin(async move {
-            let (id, repeatable) = match self.settings.message_id(&mut request) {
-                Ok(id) => id,
-                Err(refusal) => return refusal.into_response(&MessageId::unique()),
-            };
-            match emit(&self.settings, id.clone(), repeatable, request).await {
+            let mut id = self.settings.topic.new_message_id();
+            match emit(&self.settings, &mut id, request).await {
                 Ok(accepted) => {
                     let terms = Terms { allow: &AllowList::default(), whole: false, head_only: false };
                     respond::response(&accepted, &id, terms)
@@ -42,12 +39,16 @@ impl<S> Handler<(), S> for Route<Emits> {
     }
 }
 
-async fn emit(settings: &Arc<Settings>, id: MessageId, repeatable: bool, request: Request) -> Result<Reply, Refusal> {
+async fn emit(settings: &Arc<Settings>, id: &mut MessageId, mut request: Request) -> Result<Reply, Refusal> {
+    let key = settings.key_of(&mut request)?;
     let deadline = settings.deadline();
     let request = settings.accept(request, check_json).await?;
-    let idempotent = settings.idempotency.clone().filter(|_| repeatable).map(|it| (it, fingerprint(&request)));
+    let keyed = key.map(|key| key.of_request(&request));
+    if let Some(repeatable) = keyed.as_ref().and_then(Keyed::message_id) {
+        *id = repeatable;
+    }
     let Accepted { shard, headers, payload, extensions } = request;
-    let accepted = accepted(&id);
+    let accepted = accepted(id);
     let message =
         Message { event: settings.event.clone(), id: id.clone(), inbox: None, deadline: None, headers, payload };
     let settings = Arc::clone(settings);
@@ -60,10 +61,8 @@ async fn emit(settings: &Arc<Settings>, id: MessageId, repeatable: bool, request
             client.emit(shard.as_ref().unwrap_or(&settings.topic), message).await.map(|_| accepted)
         }
     };
-    match idempotent {
-        Some((idempotency, fingerprint)) => {
-            run_idempotent(settings, idempotency, &id, fingerprint, deadline, extensions, send).await
-        }
+    match keyed {
+        Some(keyed) => run_idempotent(settings, keyed, deadline, extensions, send).await,
         None => Ok(send.await?),
     }
 }

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::{
     body::{Check, check_json},
-    idempotency::{fingerprint, run_idempotent},
+    idempotency::{Keyed, run_idempotent},
     refusal::Refusal,
     respond::{self, Terms},
     route::{Accepted, Answered, Route, Settings, sealed::Sealed},
@@ -32,14 +32,11 @@ impl<S> Handler<(), S> for Route<Requests> {
 }
 
 /// The response to a request, once the payload has passed the check.
-pub(super) async fn answer(settings: Arc<Settings>, mut request: Request, check: Check) -> Response {
-    // The id comes first, so that a request that is refused has one to be talked about by.
-    let (id, repeatable) = match settings.message_id(&mut request) {
-        Ok(id) => id,
-        Err(refusal) => return refusal.into_response(&MessageId::unique()),
-    };
+pub(super) async fn answer(settings: Arc<Settings>, request: Request, check: Check) -> Response {
     let head_only = request.method() == Method::HEAD;
-    match ask(&settings, id.clone(), repeatable, request, check).await {
+    // A request that is refused before its message is made has an id by which it can be talked about.
+    let mut id = settings.topic.new_message_id();
+    match ask(&settings, &mut id, request, check).await {
         Ok(reply) => {
             let terms = Terms { allow: &settings.reply_headers, whole: settings.whole, head_only };
             respond::response(&reply, &id, terms)
@@ -50,14 +47,17 @@ pub(super) async fn answer(settings: Arc<Settings>, mut request: Request, check:
 
 async fn ask(
     settings: &Arc<Settings>,
-    id: MessageId,
-    repeatable: bool,
-    request: Request,
+    id: &mut MessageId,
+    mut request: Request,
     check: Check,
 ) -> Result<Reply, Refusal> {
+    let key = settings.key_of(&mut request)?;
     let deadline = settings.deadline();
     let request = settings.accept(request, check).await?;
-    let idempotent = settings.idempotency.clone().filter(|_| repeatable).map(|it| (it, fingerprint(&request)));
+    let keyed = key.map(|key| key.of_request(&request));
+    if let Some(repeatable) = keyed.as_ref().and_then(Keyed::message_id) {
+        *id = repeatable;
+    }
     let Accepted { shard, headers, payload, extensions } = request;
     let mut message = client::Request::new(settings.event.clone(), payload);
     message.id = id.clone();
@@ -71,10 +71,8 @@ async fn ask(
             settings.client.request(shard.as_ref().unwrap_or(&settings.topic), message).await
         }
     };
-    match idempotent {
-        Some((idempotency, fingerprint)) => {
-            run_idempotent(settings, idempotency, &id, fingerprint, deadline, extensions, send).await
-        }
+    match keyed {
+        Some(keyed) => run_idempotent(settings, keyed, deadline, extensions, send).await,
         None => Ok(send.await?),
     }
 }

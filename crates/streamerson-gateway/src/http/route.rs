@@ -12,7 +12,7 @@ use axum::{
     http::{Extensions, HeaderName, header},
 };
 use bytes::Bytes;
-use streamerson_core::{EventType, Headers, MessageId, Topic, client::Client, mark_budget::MarkBudget, shards::Shards};
+use streamerson_core::{EventType, Headers, Topic, client::Client, mark_budget::MarkBudget, shards::Shards};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
@@ -21,7 +21,7 @@ use super::{
     body::{self, Check, Payload},
     forward,
     hop_by_hop::{self, HeaderUse},
-    idempotency::Idempotency,
+    idempotency::{Idempotency, Key},
     refusal::Refusal,
     shard_key::ShardKey,
 };
@@ -301,17 +301,16 @@ pub(super) struct Accepted {
 }
 
 impl Settings {
-    /// The id of the message that a request becomes, and whether it comes of a key, so that a repetition has the same.
+    /// The idempotency key that a request has, if the route takes keys.
     ///
     /// Headers that `Connection` names are removed here, before any is read.
-    pub(super) fn message_id(&self, request: &mut Request) -> Result<(MessageId, bool), Refusal> {
+    pub(super) fn key_of(&self, request: &mut Request) -> Result<Option<Key>, Refusal> {
         hop_by_hop::strip(request);
         hop_by_hop::check(request, |header| self.use_of(header))?;
-        let of_key = match &self.idempotency {
-            Some(idempotency) => idempotency.message_id(request.headers(), &self.topic, &self.event)?,
-            None => None,
-        };
-        Ok(of_key.map_or_else(|| (self.topic.new_message_id(), false), |id| (id, true)))
+        match &self.idempotency {
+            Some(idempotency) => idempotency.key_of(request.headers(), &self.topic, &self.event),
+            None => Ok(None),
+        }
     }
 
     /// How the route uses a header.

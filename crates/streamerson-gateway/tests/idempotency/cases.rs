@@ -6,6 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use axum::{
@@ -17,12 +18,12 @@ use axum::{
 use bytes::Bytes;
 use streamerson_core::{
     Problem, Reply, Topic, Wire,
-    broker::{Append, Charge, Mark},
+    broker::{Append, Mark},
 };
 use streamerson_test::eventually;
 
 use crate::{
-    scene::{BOUND, Scene, assert_created, assert_refused, created, keyed, with},
+    scene::{Scene, assert_created, assert_refused, created, keyed, keyed_fn, with},
     support::{Answer, Bench, send},
 };
 
@@ -138,7 +139,7 @@ pub(crate) async fn failures_and_large_replies_are_not_kept(mut scene: Scene) {
         let (answer, first) = scene.handled(keyed(path, key, "{}"), reply).await;
         assert_eq!(answer.status, status, "{what}");
         // It goes on under the same id, so that who remembers ids knows it again.
-        let (answer, second) = scene.handled_soon(keyed_fn(path, key), created()).await;
+        let (answer, second) = scene.handled_soon(keyed_fn(path, key, "{}"), created()).await;
         assert_created(&answer);
         assert_eq!(first, second, "{what}");
         assert_created(&scene.send(keyed(path, key, "{}")).await);
@@ -194,7 +195,7 @@ pub(crate) async fn a_reply_is_kept_for_its_time(mut scene: Scene) {
     let (answer, first) = scene.handled(keyed("/brief", "k", "{}"), created()).await;
     assert_created(&answer);
     assert_created(&scene.send(keyed("/brief", "k", "{}")).await);
-    let (answer, second) = scene.handled_soon(keyed_fn("/brief", "k"), Reply::new("2")).await;
+    let (answer, second) = scene.handled_soon(keyed_fn("/brief", "k", "{}"), Reply::new("2")).await;
     assert_eq!((answer.body.as_ref(), first), (&b"2"[..], second));
 }
 
@@ -210,7 +211,7 @@ pub(crate) async fn after_a_timeout_nothing_is_known_for_a_while(mut scene: Scen
     assert_eq!(first.id, second.id);
 }
 
-/// A key stands for its request even after a failure or a timeout: another one under it would get its message id.
+/// A key stands for its request even after a failure or a timeout: another one under it would be refused in its place.
 pub(crate) async fn a_key_outlives_the_attempt_that_had_it(mut scene: Scene) {
     assert_refused(&scene.send(keyed("/hurry", "timeout", "{}")).await, 504, "no reply");
     let timed_out = scene.message().await;
@@ -239,45 +240,34 @@ pub(crate) async fn a_key_outlives_the_attempt_that_had_it(mut scene: Scene) {
     }
 }
 
-/// The records of requests with a key have a bound: past it, new keys are refused and known ones answered.
-pub(crate) async fn what_is_kept_of_a_topic_is_bounded(mut scene: Scene) {
-    let reply = || Reply::new("x".repeat(3000)).with_content_type("text/plain");
-    let mut kept = 0;
-    let refused = loop {
-        let key = format!("k{kept}");
-        let mut begun = scene.begin(keyed("/bounded", &key, "{}"));
-        tokio::select! {
-            message = scene.message() => {
-                scene.bench.reply(&message, reply()).await;
-                assert_eq!(begun.await.unwrap().status, StatusCode::OK);
-                kept += 1;
-            }
-            answer = &mut begun => break answer.unwrap(),
-        }
-        assert!(kept < 20, "there is no bound");
-    };
-    assert_eq!(kept, 5, "replies of 3,000 bytes in 20,000, with room for one of 4,000");
-    assert_refused(&refused, 503, "no room");
-    assert_eq!(refused.json()["reason"], "overloaded");
-    let appended = scene.bench.appended().await;
-    let (broker, key) = (&scene.bench.broker, scene.bench.topic.idempotency_meter());
-    eventually("the gateway tells the others", async || {
-        let question = Charge { key: key.clone(), bytes: 0, ttl: std::time::Duration::ZERO };
-        (broker.charge(question).await.unwrap() > BOUND - 4000).then_some(())
-    })
-    .await;
-    for app in [scene.app.clone(), scene.another_gateway()] {
-        assert_refused(&send(&app, keyed("/bounded", "new", "{}")).await, 503, "no room, at any gateway");
-        assert_eq!(send(&app, keyed("/bounded", "k0", "{}")).await.body, "x".repeat(3000), "answered as before");
-        assert_refused(&send(&app, keyed("/bounded", "k0", "[]")).await, 422, "another request");
-    }
-    assert_eq!(scene.bench.appended().await, appended, "nothing was sent");
-    // Without a key nothing is kept.
-    assert_created(&scene.handled(with("/bounded", "{}", &[]), created()).await.0);
-    let page = scene.bench.gateway.client().metrics().render();
-    let counted = "streamerson_marks_refused_total{topic=\"default:orders\",kind=\"idempotency\"} ";
-    let refused = page.lines().find_map(|line| line.strip_prefix(counted)).unwrap_or_else(|| panic!("{page}"));
-    assert!(refused.parse::<u64>().unwrap() >= 2, "{refused}");
+/// A record that is about to go is kept for as long as the next attempt lasts, or another request could take its key.
+pub(crate) async fn an_attempt_renews_the_record_that_it_finds(mut scene: Scene) {
+    let failure = Reply::from(Problem::new(StatusCode::BAD_GATEWAY));
+    _ = scene.handled(keyed("/orders", "k", "{}"), failure).await;
+    let (broker, key) = (scene.bench.broker.clone(), scene.record_key("k"));
+    let record = broker.recall(vec![key.clone()]).await.unwrap().remove(0).expect("a record");
+    let old = Duration::from_secs(1);
+    broker.mark(vec![Mark { key, value: record, ttl: old }]).await.unwrap();
+    let (again, message) = scene.begun_soon(keyed_fn("/orders", "k", "{}")).await;
+    tokio::time::sleep(old).await;
+    assert_refused(&scene.send(keyed("/orders", "k", "[]")).await, 422, "another request");
+    assert_refused(&scene.send(keyed("/orders", "k", "{}")).await, 409, "under way");
+    scene.bench.reply(&message, created()).await;
+    assert_created(&again.await.unwrap());
+    assert_created(&scene.send(keyed("/orders", "k", "{}")).await);
+}
+
+/// Once a key is free for another request, a late reply to the one that had it does not answer that.
+pub(crate) async fn a_late_reply_answers_no_other_request(mut scene: Scene) {
+    assert_refused(&scene.send(keyed("/hurry", "k", "{}")).await, 504, "no reply");
+    let late = scene.message().await;
+    scene.forget("k").await;
+    let (other, message) = scene.begun_soon(keyed_fn("/orders", "k", "[]")).await;
+    assert_ne!(late.id, message.id);
+    scene.bench.reply(&late, Reply::new("\"late\"")).await;
+    scene.bench.reply(&message, created()).await;
+    assert_created(&other.await.unwrap());
+    assert_created(&scene.send(keyed("/orders", "k", "[]")).await);
 }
 
 /// A worker of another topic that knows the id of a request, which can be computed from its key, cannot answer it: neither
@@ -450,35 +440,13 @@ pub(crate) async fn of_many_at_once_through_two_gateways_one_is_handled(mut scen
 
 pub(crate) async fn what_something_else_wrote_counts_as_nothing(mut scene: Scene) {
     let (_, id) = scene.handled(keyed("/orders", "k", "{}"), created()).await;
-    let key = scene.bench.topic.idempotency_mark(&id.parse().unwrap());
+    let key = scene.record_key("k");
     for foreign in ["", "x", "a b c", "a -\n", "a -\n{}\n", "\n\n\n"] {
-        let ttl = std::time::Duration::from_secs(60);
+        let ttl = Duration::from_secs(60);
         scene.bench.broker.mark(vec![Mark { key: key.clone(), value: foreign.into(), ttl }]).await.unwrap();
-        let (answer, again) = scene.handled_soon(keyed_fn("/orders", "k"), created()).await;
+        let (answer, again) = scene.handled_soon(keyed_fn("/orders", "k", "{}"), created()).await;
         assert_created(&answer);
         assert_eq!(id, again, "{foreign:?}");
         assert_created(&scene.send(keyed("/orders", "k", "{}")).await);
-    }
-}
-
-/// The same request as often as it is wanted.
-fn keyed_fn(path: &str, key: &str) -> impl Fn() -> Request<Body> {
-    let (path, key) = (path.to_owned(), key.to_owned());
-    move || keyed(&path, &key, "{}")
-}
-
-impl Scene {
-    /// As [`Scene::handled`], once what is known of the key has gone.
-    async fn handled_soon(&mut self, request: impl Fn() -> Request<Body>, reply: Reply) -> (Answer, String) {
-        let (begun, message) = eventually("it to be handled again", async || {
-            let mut begun = self.begin(request());
-            tokio::select! {
-                message = self.message() => Some((begun, message)),
-                _ = &mut begun => None,
-            }
-        })
-        .await;
-        self.bench.reply(&message, reply).await;
-        (begun.await.unwrap(), message.id.to_string())
     }
 }

@@ -1,20 +1,9 @@
 //! What PROTOCOL.md says of the key `{ns:topic}:idem:<id>`, made by hand.
 
-use sha2::{Digest, Sha256};
 use streamerson_core::Reply;
 use streamerson_test::eventually;
 
-use crate::scene::{Scene, created, keyed, with};
-
-/// The first bytes of a SHA-256 over parts with their lengths before them, in hexadecimal digits.
-fn hash(parts: &[&str], bytes: usize) -> String {
-    let mut hash = Sha256::new();
-    for part in parts {
-        hash.update((part.len() as u64).to_be_bytes());
-        hash.update(part);
-    }
-    hash.finalize().iter().take(bytes).map(|byte| format!("{byte:02x}")).collect()
-}
+use crate::scene::{Scene, created, hash, keyed, with};
 
 #[tokio::test]
 async fn the_key_and_its_value_are_as_the_page_says() {
@@ -26,9 +15,9 @@ async fn the_key_and_its_value_are_as_the_page_says() {
     ));
     let message = scene.message().await;
     let id = hash(&["id", "default:orders", "order.new", "k \"1\"", "authorization", "Bearer ann"], 24);
-    assert_eq!(message.id.to_string(), id);
     let asked = ["asked", "1", "POST", "1", "/principals", "1", "a=1", "1", "application/json", "{\"n\":1}"];
     let asked = hash(&asked, 32);
+    assert_eq!(message.id.to_string(), hash(&["message id", &id, &asked], 24));
     let key = format!("{{default:orders}}:idem:{id}");
 
     let server = scene.server.as_ref().unwrap();
@@ -58,16 +47,28 @@ async fn the_key_and_its_value_are_as_the_page_says() {
     let bytes = (200 + key.len() + value.len()) as i64;
     let meter = "{default:orders}:idem:bytes";
     let counted = eventually("the bytes to be counted", async || {
-        let counted = server.command(["HVALS", meter]).await;
-        let sum: i64 = counted.items().iter().map(|bytes| bytes.text().parse::<i64>().unwrap()).sum();
-        (sum > 0).then_some(sum)
+        let counted = server.command(["HGETALL", meter]).await;
+        let (mut sum, mut reserved) = (0, 0);
+        for field in counted.items().chunks_exact(2) {
+            let bytes: i64 = field[1].text().parse().unwrap();
+            // The field of a reservation is the time when it ends and its holder.
+            match field[0].text().split_once(':') {
+                None => sum += bytes,
+                Some((ends, holder)) => {
+                    assert!(ends.parse::<u64>().is_ok() && !holder.is_empty(), "{ends}:{holder}");
+                    reserved += bytes;
+                }
+            }
+        }
+        (sum > 0 && reserved == 0).then_some(sum)
     });
     assert_eq!(counted.await, bytes);
 
     // What is absent counts as such, and a status that was left open is none.
-    let (_, id) = scene.handled(keyed("/orders", "k", "{}"), Reply::new("1")).await;
+    _ = scene.handled(keyed("/orders", "k", "{}"), Reply::new("1")).await;
     let asked = hash(&["asked", "1", "POST", "1", "/orders", "0", "", "1", "application/json", "{}"], 32);
     let server = scene.server.as_ref().unwrap();
+    let id = hash(&["id", "default:orders", "order.new", "k"], 24);
     let value = server.command(["GET", &format!("{{default:orders}}:idem:{id}")]).await.text().to_owned();
     assert_eq!(value, format!("{asked} -\n{{\"status\":null,\"error\":false,\"headers\":{{}}}}\n1"));
 }

@@ -8,15 +8,20 @@ use axum::{
     http::Request,
     routing::{any, post},
 };
-use streamerson_core::{Message, Reply, SharedBroker, broker::memory::Memory, client::Client};
+use sha2::{Digest, Sha256};
+use streamerson_core::{
+    MarkKey, Message, MessageId, Reply, SharedBroker,
+    broker::{Charge, Mark, memory::Memory},
+    client::Client,
+};
 use streamerson_gateway::{Gateway, Idempotency};
 use streamerson_redis::RedisBroker;
-use streamerson_test::RedisServer;
+use streamerson_test::{RedisServer, eventually};
 use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
 
 use crate::support::{Answer, Bench, send};
 
-/// How many bytes may be kept of requests with a key that come through `/bounded`.
+/// How many bytes may be kept of requests with a key that come through `/bounded` and `/bounded-too`.
 pub(crate) const BOUND: u64 = 20_000;
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -75,6 +80,57 @@ impl Scene {
         (begun.await.unwrap(), message.id.to_string())
     }
 
+    /// Begins a request again and again until the worker gets it.
+    pub(crate) async fn begun_soon(&mut self, request: impl Fn() -> Request<Body>) -> (JoinHandle<Answer>, Message) {
+        eventually("it to be sent on", async || {
+            let mut begun = self.begin(request());
+            tokio::select! {
+                message = self.message() => Some((begun, message)),
+                _ = &mut begun => None,
+            }
+        })
+        .await
+    }
+
+    /// As [`Scene::handled`], once no attempt at the request is under way.
+    pub(crate) async fn handled_soon(&mut self, request: impl Fn() -> Request<Body>, reply: Reply) -> (Answer, String) {
+        let (begun, message) = self.begun_soon(request).await;
+        self.bench.reply(&message, reply).await;
+        (begun.await.unwrap(), message.id.to_string())
+    }
+
+    /// The record of a request to `/orders` and the like with this key.
+    pub(crate) fn record_key(&self, key: &str) -> MarkKey {
+        self.bench.topic.idempotency_mark(&self.key_id(key))
+    }
+
+    fn key_id(&self, key: &str) -> MessageId {
+        hash(&["id", &self.bench.topic.to_string(), "order.new", key], 24).parse().unwrap()
+    }
+
+    /// Removes everything that is known of a key.
+    pub(crate) async fn forget(&self, key: &str) {
+        let (topic, broker) = (&self.bench.topic, &self.bench.broker);
+        let keys = vec![self.record_key(key), topic.idempotency_attempt(&self.key_id(key))];
+        let gone = |key: &MarkKey| Mark { key: key.clone(), value: "".into(), ttl: Duration::from_millis(1) };
+        broker.mark(keys.iter().map(gone).collect()).await.unwrap();
+        eventually("the key to be forgotten", async || {
+            (broker.recall(keys.clone()).await.unwrap() == [None, None]).then_some(())
+        })
+        .await;
+    }
+
+    /// The sum of the meter and of what is reserved, once it is as wanted.
+    pub(crate) async fn metered_once(&self, is_wanted: impl Fn(u64) -> bool) {
+        let key = self.bench.topic.idempotency_meter();
+        eventually("the bytes to be counted", async || {
+            let question = Charge { key: key.clone(), bytes: 0, ttl: Duration::ZERO, reserved: None };
+            let sum = self.bench.broker.charge(question).await.unwrap();
+            is_wanted(sum).then_some(())
+        })
+        .await;
+    }
+
     pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
         send(&self.app, request).await
     }
@@ -96,12 +152,29 @@ fn app(bench: &Bench, client: Client) -> Router {
         .route("/hurry", any(route.clone().idempotent(once.clone()).timeout(Duration::from_millis(300))))
         .route("/events", post(gateway.emit(topic, "order.seen").idempotent(once.clone())))
         .route("/bounded", any(route.clone().idempotent(once.clone().reply_bytes_max(4000).topic_bytes_max(BOUND))))
+        .route("/bounded-too", any(route.clone().idempotent(once.clone().reply_bytes_max(4000).topic_bytes_max(BOUND))))
         .route("/whole", any(whole.idempotent(once)))
+}
+
+/// The first bytes of a SHA-256 over parts with their lengths before them, in hexadecimal digits.
+pub(crate) fn hash(parts: &[&str], bytes: usize) -> String {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part);
+    }
+    hash.finalize().iter().take(bytes).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A POST of JSON with this key.
 pub(crate) fn keyed(path: &str, key: &str, body: &str) -> Request<Body> {
     with(path, body, &[("idempotency-key", key)])
+}
+
+/// The same POST as often as it is wanted.
+pub(crate) fn keyed_fn(path: &str, key: &str, body: &str) -> impl Fn() -> Request<Body> {
+    let (path, key, body) = (path.to_owned(), key.to_owned(), body.to_owned());
+    move || keyed(&path, &key, &body)
 }
 
 /// A POST of JSON with these headers.

@@ -241,7 +241,7 @@ pub async fn is_told_by_calls_on_other_keys(subject: Subject) {
     let value = Mark { key: mark.clone(), value: "x".into(), ttl: FOREVER };
     assert_wrong_type(&key(mark.as_str()), broker.mark_if_absent(vec![value.clone()]).await);
     broker.mark(vec![value]).await.expect("a mark takes the place of anything");
-    let charge = |bytes| Charge { key: meter.clone(), bytes, ttl: FOREVER };
+    let charge = |bytes| Charge { key: meter.clone(), bytes, ttl: FOREVER, reserved: None };
     for bytes in [0, 1] {
         assert_wrong_type(&key(meter.as_str()), broker.charge(charge(bytes)).await);
     }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use streamerson_core::{
-    MarkKey, MessageId, MeterKey, SharedBroker,
-    broker::{Append, Charge, DeadAppend, Fence, Mark, ReplyAppend, Settlement},
+    MarkKey, MessageId, MeterKey, Name, SharedBroker,
+    broker::{Append, Charge, DeadAppend, Fence, Mark, ReplyAppend, Reserved, Settlement},
 };
 use tokio::task::JoinSet;
 
@@ -34,7 +34,7 @@ pub async fn are_metered(broker: SharedBroker) {
     let scene = Scene::new(broker.clone());
     let (key, other) = (scene.topic.idempotency_meter(), scene.topic.done_meter(&scene.group));
     let charge = async |key: &MeterKey, bytes, ttl| {
-        broker.charge(Charge { key: key.clone(), bytes, ttl }).await.expect("charged")
+        broker.charge(Charge { key: key.clone(), bytes, ttl, reserved: None }).await.expect("charged")
     };
     let short = Duration::from_millis(200);
     assert_eq!(charge(&key, 0, FOREVER).await, 0);
@@ -47,12 +47,38 @@ pub async fn are_metered(broker: SharedBroker) {
         let (broker, key) = (broker.clone(), key.clone());
         async move {
             for _ in 0..50 {
-                broker.charge(Charge { key: key.clone(), bytes: 10, ttl: FOREVER }).await.expect("charged");
+                broker
+                    .charge(Charge { key: key.clone(), bytes: 10, ttl: FOREVER, reserved: None })
+                    .await
+                    .expect("charged");
             }
         }
     });
     JoinSet::from_iter(chargers).join_all().await;
     assert_eq!(charge(&key, 0, FOREVER).await, 4012);
+}
+
+/// A meter's sum includes what other holders have reserved: the last number of each, until its time is over.
+pub async fn are_metered_with_reservations(broker: SharedBroker) {
+    let scene = Scene::new(broker.clone());
+    let key = scene.topic.idempotency_meter();
+    let (one, other) = (Name::unique(), Name::unique());
+    let reserve = async |holder: &Name, reserved, ttl, bytes| {
+        let reserved = Some(Reserved { holder: holder.clone(), bytes: reserved, ttl });
+        broker.charge(Charge { key: key.clone(), bytes, ttl: FOREVER, reserved }).await.expect("charged")
+    };
+    assert_eq!(reserve(&one, 100, FOREVER, 1).await, 1, "its own is not in the sum");
+    assert_eq!(reserve(&other, 20, FOREVER, 2).await, 103);
+    assert_eq!(reserve(&one, 50, FOREVER, 0).await, 23, "the other's");
+    for _ in 0..20 {
+        reserve(&one, 60, FOREVER, 0).await;
+    }
+    assert_eq!(reserve(&other, 20, FOREVER, 0).await, 63, "the last number counts, and once");
+    assert_eq!(reserve(&one, 0, FOREVER, 0).await, 23);
+    assert_eq!(reserve(&other, 0, FOREVER, 0).await, 3);
+    reserve(&one, 1000, Duration::from_millis(100), 0).await;
+    eventually("it ends unless it is renewed", async || (reserve(&other, 0, FOREVER, 0).await == 3).then_some(()))
+        .await;
 }
 
 /// Marks are recalled byte for byte, in the order of the question, and the last one set counts.
@@ -157,7 +183,7 @@ pub async fn are_no_streams(broker: SharedBroker) {
     scene.append("a").await;
     broker.mark(vec![mark(&a_key(&scene), "x")]).await.expect("marked");
     broker.mark(vec![mark(&scene.topic.done_mark(&scene.group, &MessageId::unique()), "x")]).await.expect("marked");
-    let charge = Charge { key: scene.topic.idempotency_meter(), bytes: 1, ttl: FOREVER };
+    let charge = Charge { key: scene.topic.idempotency_meter(), bytes: 1, ttl: FOREVER, reserved: None };
     broker.charge(charge).await.expect("charged");
     let (mut found, mut page) = (Vec::new(), Some(0));
     while let Some(at) = page {

@@ -14,9 +14,10 @@ use super::{
     store::{Step, Store},
 };
 use crate::{
-    broker::{BrokerError, Charge, Mark},
+    broker::{BrokerError, Charge, Mark, Reserved},
     keys::{MarkKey, MeterKey},
     message::UnixMillis,
+    name::Name,
 };
 
 /// About what a mark takes besides its key and its value: its places in two tables.
@@ -28,8 +29,16 @@ pub(super) struct Marks {
     held: HashMap<MarkKey, Held>,
     /// When each goes, soonest first.
     expiring: BTreeSet<(Duration, MarkKey)>,
-    /// Bytes by when they are taken off, in Unix milliseconds. There is one meter for each topic with bounded marks.
-    meters: HashMap<MeterKey, BTreeMap<u64, u64>>,
+    /// There is one meter for each topic with bounded marks.
+    meters: HashMap<MeterKey, Meter>,
+}
+
+#[derive(Debug, Default)]
+struct Meter {
+    /// Bytes by when they are taken off, in Unix milliseconds.
+    added: BTreeMap<u64, u64>,
+    /// By holder: when the reservation ends, and its bytes.
+    reserved: HashMap<Name, (u64, u64)>,
 }
 
 #[derive(Debug)]
@@ -62,14 +71,23 @@ impl Marks {
 
     /// Adds to a meter, and answers its sum.
     fn charge(&mut self, charge: &Charge, now: UnixMillis) -> u64 {
-        let meter = self.meters.entry(charge.key.clone()).or_default();
-        *meter = meter.split_off(&(now.0 + 1));
+        let Meter { added, reserved } = self.meters.entry(charge.key.clone()).or_default();
+        *added = added.split_off(&(now.0 + 1));
+        reserved.retain(|_, (ends, _)| *ends > now.0);
         if charge.bytes > 0 {
-            let bytes = meter.entry(charge.ends(now)).or_default();
+            let bytes = added.entry(charge.ends(now)).or_default();
             *bytes = bytes.saturating_add(charge.bytes);
         }
-        let sum = meter.values().fold(0, |sum: u64, bytes| sum.saturating_add(*bytes));
-        if meter.is_empty() {
+        // The sum is without the caller's own reservation.
+        if let Some(own) = &charge.reserved {
+            reserved.remove(&own.holder);
+        }
+        let all = added.values().chain(reserved.values().map(|(_, bytes)| bytes));
+        let sum = all.fold(0, |sum: u64, bytes| sum.saturating_add(*bytes));
+        if let Some(Reserved { holder, bytes, ttl }) = charge.reserved.as_ref().filter(|own| own.bytes > 0) {
+            reserved.insert(holder.clone(), (now.plus(*ttl).0, *bytes));
+        }
+        if added.is_empty() && reserved.is_empty() {
             self.meters.remove(&charge.key);
         }
         sum

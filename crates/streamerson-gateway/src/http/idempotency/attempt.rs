@@ -4,13 +4,15 @@
 //! and the reply once there is one. The *attempt* is there while a gateway handles the request, and goes by itself a little
 //! after the deadline. The gateway that sets the attempt looks at the record behind it and not before, so it cannot miss the
 //! reply of the attempt before.
+//!
+//! Each time that a record is set its bytes are counted, and room for its reply is reserved before the request is sent.
 
 use std::{sync::Arc, time::Duration};
 
 use axum::http::Extensions;
 use bytes::Bytes;
 use streamerson_core::{
-    BrokerError, Fingerprint, MarkKey, MessageId, Name, Reply,
+    BrokerError, MarkKey, Name, Reply,
     broker::Mark,
     client::CallError,
     mark_budget::{MarkBudget, MarkKind, Reservation},
@@ -18,14 +20,10 @@ use streamerson_core::{
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::{
-    Idempotency,
+    Idempotency, Keyed,
     record::{self, OPEN_LEN, Record},
 };
-use crate::http::{
-    refusal::Refusal,
-    respond,
-    route::{Accepted, Settings},
-};
+use crate::http::{refusal::Refusal, respond, route::Settings};
 
 /// How long after its deadline a request counts as being handled: a call may end a little later.
 const GRACE: Duration = Duration::from_secs(2);
@@ -33,24 +31,32 @@ const GRACE: Duration = Duration::from_secs(2);
 const STORED_WITHIN: Duration = Duration::from_secs(1);
 /// The pause before a question is asked again whose answer was lost.
 const PAUSE: Duration = Duration::from_millis(50);
-/// How much of a hash a fingerprint has, in bytes.
-const FINGERPRINT_BYTES: usize = 32;
-
-/// The state of a key when an attempt begins.
+/// The result of a look at a key.
 enum Begun {
     /// The request is this attempt's to send, and there is room for its reply.
-    Claimed(Option<Reservation>),
+    Claimed(Reservation),
     /// The request was answered before.
     Answered(Reply),
+}
+
+/// The record that a key has.
+enum Found {
+    /// None.
+    Nothing,
+    /// One of this request without a reply, or a value in another form.
+    Open,
+    /// One of this request with its reply.
+    Answered(Reply),
+    /// One of another request.
+    AnotherRequest,
 }
 
 /// One try of a request that has a key.
 struct Attempt {
     settings: Arc<Settings>,
-    idempotency: Idempotency,
+    request: Keyed,
     record_key: MarkKey,
     attempt_key: MarkKey,
-    fingerprint: String,
     /// A name for this try, so that its own mark is known again.
     name: Name,
     deadline: Instant,
@@ -60,9 +66,7 @@ struct Attempt {
 /// although its client hangs up: otherwise a repetition would wait for an attempt that no gateway is at.
 pub(in crate::http) async fn run_idempotent<F>(
     settings: Arc<Settings>,
-    idempotency: Idempotency,
-    id: &MessageId,
-    fingerprint: String,
+    request: Keyed,
     deadline: Instant,
     extensions: Extensions,
     send: F,
@@ -70,10 +74,10 @@ pub(in crate::http) async fn run_idempotent<F>(
 where
     F: Future<Output = Result<Reply, CallError>> + Send + 'static,
 {
-    let (record_key, attempt_key) = (settings.topic.idempotency_mark(id), settings.topic.idempotency_attempt(id));
+    let topic = &settings.topic;
+    let (record_key, attempt_key) = (topic.idempotency_mark(&request.key), topic.idempotency_attempt(&request.key));
     let tasks = settings.repeatable.clone();
-    let name = Name::unique();
-    let attempt = Attempt { settings, idempotency, record_key, attempt_key, fingerprint, name, deadline };
+    let attempt = Attempt { settings, request, record_key, attempt_key, name: Name::unique(), deadline };
     let run = async move {
         let result = attempt.run(send).await;
         // Until here, or clients that hang up would have more requests under way than there are permits.
@@ -85,12 +89,6 @@ where
         // The process is going down.
         Err(_) => Err(CallError::Closed.into()),
     }
-}
-
-/// The fingerprint of a request. Where its topic is in shards, the shard is a part of it.
-pub(in crate::http) fn fingerprint(Accepted { shard, headers, payload, .. }: &Accepted) -> String {
-    let hash = Fingerprint::new("asked").request(headers, payload);
-    shard.iter().fold(hash, |hash, shard| hash.part(shard.to_string())).into_hex(FINGERPRINT_BYTES)
 }
 
 impl Attempt {
@@ -113,43 +111,78 @@ impl Attempt {
     /// Claims the request, unless it was answered, is being handled, or its key stands for another request.
     async fn begin(&self) -> Result<Begun, Refusal> {
         let bytes = MarkBudget::bytes_of(&self.record_key, OPEN_LEN);
-        let with_reply = bytes.saturating_add(self.idempotency.reply_bytes_max as u64);
-        let mut room = self.ask(move || self.budget().reserve(with_reply)).await?;
-        if room.is_none() && self.ask(move || self.broker().recall(vec![self.record_key.clone()])).await? == [None] {
-            self.budget().on_refused();
-            return Err(Refusal::KeysFull);
+        let with_reply = bytes.saturating_add(self.request.terms.reply_bytes_max as u64);
+        let room = self.ask(move || self.budget().reserve(with_reply)).await?;
+        let Some(mut room) = room else { return self.look().await };
+        // From here the record may be there, also where this attempt is cut off before it hears of it.
+        room.risk(bytes);
+        let mut tries = 0;
+        let set = self.ask(|| {
+            tries += 1;
+            self.set_both_if_absent()
+        });
+        let [attempt, record] = set.await?;
+        let found = self.found(record.as_ref());
+        // A try whose answer was lost may have set either mark.
+        if record.is_some() && tries == 1 {
+            room.risk(0);
         }
-        let [attempt, record] = self.ask(move || self.set_both_if_absent()).await?;
-        if let (Some(room), None) = (&mut room, &record) {
-            room.commit(bytes);
-        }
-        // A question whose answer was lost may have set this attempt's mark.
         let is_claimed = attempt.is_none_or(|value| value == self.name.as_bytes());
-        let refused = match record
-            .as_ref()
-            .map_or(Record::Open { fingerprint: self.fingerprint.clone() }, Record::parse)
-        {
-            Record::Open { fingerprint } | Record::Answered { fingerprint, .. } if fingerprint != self.fingerprint => {
-                Refusal::KeyReused
-            }
-            Record::Answered { reply, .. } => {
-                if is_claimed {
-                    self.release().await;
-                }
-                return Ok(Begun::Answered(reply));
-            }
-            Record::Open { .. } if is_claimed => return Ok(Begun::Claimed(room)),
-            Record::Unrecognised if is_claimed => {
-                tracing::debug!(key = %self.record_key, "the record of a request is in another form; it is written over");
-                self.set(vec![self.open_record()]).await;
+        let begun = match found {
+            Found::Answered(reply) => Ok(Begun::Answered(reply)),
+            Found::AnotherRequest => Err(Refusal::KeyReused),
+            Found::Nothing | Found::Open if !is_claimed => Err(Refusal::UnderWay),
+            Found::Nothing => {
+                room.commit(bytes);
                 return Ok(Begun::Claimed(room));
             }
-            Record::Open { .. } | Record::Unrecognised => return Err(Refusal::UnderWay),
+            Found::Open => {
+                // It is about to go if it is old, and must not go before this attempt.
+                room.risk(bytes);
+                let renewed = self.ask(|| self.broker().mark(vec![self.open_record()])).await;
+                if renewed.is_ok() {
+                    room.commit(bytes);
+                    return Ok(Begun::Claimed(room));
+                }
+                renewed.map(|()| Begun::Claimed(room))
+            }
         };
         if is_claimed {
             self.release().await;
         }
-        Err(refused)
+        begun
+    }
+
+    /// The answer to a request for whose reply there is no room: it is not sent.
+    async fn look(&self) -> Result<Begun, Refusal> {
+        let marks = self.ask(|| self.broker().recall(vec![self.record_key.clone(), self.attempt_key.clone()])).await?;
+        let (record, attempt) = (marks.first().cloned().flatten(), marks.get(1).cloned().flatten());
+        match self.found(record.as_ref()) {
+            Found::Answered(reply) => Ok(Begun::Answered(reply)),
+            Found::AnotherRequest => Err(Refusal::KeyReused),
+            Found::Nothing | Found::Open if attempt.is_some() => Err(Refusal::UnderWay),
+            Found::Nothing | Found::Open => {
+                self.budget().on_refused();
+                Err(Refusal::KeysFull)
+            }
+        }
+    }
+
+    fn found(&self, record: Option<&Bytes>) -> Found {
+        match record.map(Record::parse) {
+            None => Found::Nothing,
+            Some(Record::Open { fingerprint } | Record::Answered { fingerprint, .. })
+                if fingerprint != self.request.fingerprint =>
+            {
+                Found::AnotherRequest
+            }
+            Some(Record::Open { .. }) => Found::Open,
+            Some(Record::Answered { reply, .. }) => Found::Answered(reply),
+            Some(Record::Unrecognised) => {
+                tracing::debug!(key = %self.record_key, "the record of a request is in another form; it is written over");
+                Found::Open
+            }
+        }
     }
 
     /// Sets the attempt and behind it the record; answers the values that are there already.
@@ -160,7 +193,7 @@ impl Attempt {
     }
 
     /// Asks the broker, again where the answer was lost.
-    async fn ask<T, F>(&self, question: impl Fn() -> F) -> Result<T, Refusal>
+    async fn ask<T, F>(&self, mut question: impl FnMut() -> F) -> Result<T, Refusal>
     where
         F: Future<Output = Result<T, BrokerError>>,
     {
@@ -175,15 +208,14 @@ impl Attempt {
 
     /// Keeps the reply, or lets the next attempt begin; where the request may still be handled, not before its deadline.
     /// The record stays in any case, so that its key cannot stand for another request.
-    async fn end(&self, result: &Result<Reply, CallError>, room: Option<Reservation>) {
+    async fn end(&self, result: &Result<Reply, CallError>, mut room: Reservation) {
         match result {
             Ok(reply) if !respond::status(reply).is_server_error() => {
-                let value = record::answered(&self.fingerprint, reply);
-                let room = room.filter(|_| value.len() <= self.idempotency.reply_bytes_max);
-                let record = room.map(|mut room| {
-                    // The bytes of the record without a reply were counted when it was made.
+                let value = record::answered(&self.request.fingerprint, reply);
+                let record = (value.len() <= self.request.terms.reply_bytes_max).then(|| {
+                    // The bytes of the record without a reply were counted when it was set.
                     room.commit(value.len().saturating_sub(OPEN_LEN) as u64);
-                    Mark { key: self.record_key.clone(), value, ttl: self.idempotency.ttl }
+                    Mark { key: self.record_key.clone(), value, ttl: self.request.terms.ttl }
                 });
                 self.set(record.into_iter().chain(self.released()).collect()).await;
             }
@@ -216,8 +248,8 @@ impl Attempt {
 
     fn open_record(&self) -> Mark {
         // Never gone before the attempt, or the key could stand for another request while this one is handled.
-        let ttl = self.idempotency.ttl.max(self.left() + GRACE);
-        Mark { key: self.record_key.clone(), value: record::open(&self.fingerprint), ttl }
+        let ttl = self.request.terms.ttl.max(self.left() + GRACE);
+        Mark { key: self.record_key.clone(), value: record::open(&self.request.fingerprint), ttl }
     }
 
     fn attempt_mark(&self, left: Duration) -> Mark {
@@ -242,9 +274,11 @@ impl Attempt {
 
     /// The bound of all marks of the topic.
     fn budget(&self) -> &MarkBudget {
-        let Settings { client, topic, marks, .. } = &*self.settings;
+        let Settings { client, topic, marks, timeout, .. } = &*self.settings;
         marks.get_or_init(|| {
-            let Idempotency { ttl, topic_bytes_max, .. } = self.idempotency;
+            let Idempotency { ttl, topic_bytes_max, .. } = self.request.terms;
+            // A record may be as old as its request when it gets its reply, which is kept for the time from then on.
+            let ttl = ttl.saturating_add(*timeout).saturating_add(GRACE);
             let (broker, meter) = (client.broker().clone(), topic.idempotency_meter());
             MarkBudget::new(broker, topic, MarkKind::Idempotency, meter, ttl, topic_bytes_max, client.metrics())
         })

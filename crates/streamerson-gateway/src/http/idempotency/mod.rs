@@ -12,9 +12,9 @@ use std::time::Duration;
 use axum::http::{HeaderMap, HeaderName};
 use streamerson_core::{EventType, Fingerprint, MessageId, Topic, mark_budget::MarkBudget};
 
-pub(super) use self::attempt::{fingerprint, run_idempotent};
-use self::key::Invalid;
-use super::refusal::Refusal;
+pub(super) use self::attempt::run_idempotent;
+use self::{key::Invalid, record::OPEN_LEN};
+use super::{refusal::Refusal, route::Accepted};
 use crate::gateway::valid;
 
 /// The header that names a request.
@@ -24,8 +24,11 @@ const TTL: Duration = Duration::from_secs(60 * 60);
 /// Largest reply that is kept unless a route says otherwise, in bytes.
 const REPLY_BYTES_MAX: usize = 16 * 1024;
 
-/// How much of the hash the message id has, in bytes: what a handler emits gets an id made of it, and that has to fit too.
+/// How much of a hash an id has, in bytes: a handler's own messages get ids that are made of its request's id, which have to
+/// fit too.
 const ID_BYTES: usize = 24;
+/// How much of a hash a fingerprint has, in bytes.
+const FINGERPRINT_BYTES: usize = 32;
 
 /// How a route treats the header `Idempotency-Key`; for [`Route::idempotent`](crate::Route::idempotent).
 ///
@@ -38,14 +41,14 @@ const ID_BYTES: usize = 24;
 /// - a key that is none, or longer than 255 characters, is 400.
 ///
 /// A reply from 500 on is not kept, nor is one that is larger than [`Idempotency::reply_bytes_max`], and after a timeout
-/// nothing is known: then a repetition is sent on, under the same message id. Consumers that remember what they have
-/// handled, by the layer `DeduplicateLayer` of the consumer crate, answer it with the reply of the first; with others the
-/// handler runs again. After a timeout, and where a gateway dies, repetitions are 409 until 2 s after the deadline. The key
-/// stands for its request all the while: another request under it is 422 for as long as replies are kept, even if the
-/// first one failed.
+/// nothing is known: then a repetition is sent on, under the same message id, which no other request has, not even one with
+/// the same key. Consumers that remember what they have handled, by the layer `DeduplicateLayer` of the consumer crate,
+/// answer it with the reply of the first; with others the handler runs again. After a timeout, and where a gateway dies,
+/// repetitions are 409 until 2 s after the deadline. The key stands for its request all the while: another request under it
+/// is 422 for as long as replies are kept, even if the first one failed.
 ///
-/// The records of all requests of a topic take [`Idempotency::topic_bytes_max`] at most; past that, requests with a new
-/// key are 503, and those with a known key are answered as ever.
+/// The records of all requests of a topic take [`Idempotency::topic_bytes_max`] at most. While there is no room for another
+/// reply, requests are 503 and not sent, except those whose reply is kept: they are answered as ever.
 ///
 /// A client that hangs up does not stop a request with a key, so that its repetition finds the reply. A process that ends
 /// waits for them by [`Gateway::finished`](crate::Gateway::finished).
@@ -58,7 +61,7 @@ pub struct Idempotency {
     principal: Option<HeaderName>,
     required: bool,
     pub(super) reply_bytes_max: usize,
-    pub(super) topic_bytes_max: u64,
+    pub(crate) topic_bytes_max: u64,
 }
 
 impl Default for Idempotency {
@@ -101,27 +104,28 @@ impl Idempotency {
     }
 
     /// How many bytes the broker keeps of all requests with a key of the route's topic, whichever gateway and route they
-    /// came through; 256 MiB by default. A request takes about 350 bytes and its reply, for as long as replies are kept.
-    /// All routes of a topic should agree on it.
+    /// came through; 256 MiB by default. A request takes about 350 bytes and its reply, for as long as replies are kept, and
+    /// room for a reply of [`reply_bytes_max`](Self::reply_bytes_max) is reserved before it is sent: with less than that in
+    /// all, every request with a key is 503. All routes of a topic should agree on it.
     pub fn topic_bytes_max(mut self, bytes: u64) -> Self {
         self.topic_bytes_max = bytes;
         self
     }
 
-    /// Whether the header is one that the message id is made of.
+    /// The room that a request with a key needs, its reply included, in bytes.
+    pub(crate) fn request_bytes_max(&self, topic: &Topic) -> u64 {
+        let any =
+            id(Fingerprint::new("id")).map_or(0, |id| MarkBudget::bytes_of(&topic.idempotency_mark(&id), OPEN_LEN));
+        any.saturating_add(self.reply_bytes_max as u64)
+    }
+
+    /// Whether the header is one that the key is made of.
     pub(super) fn relies_on(&self, header: &HeaderName) -> bool {
         *header == IDEMPOTENCY_KEY || self.principal.as_ref() == Some(header)
     }
 
-    /// The message id that a request has because of its key; `None` without a key.
-    ///
-    /// One key of one principal is one message on each topic and for each event type, whichever gateway it comes through.
-    pub(super) fn message_id(
-        &self,
-        headers: &HeaderMap,
-        topic: &Topic,
-        event: &EventType,
-    ) -> Result<Option<MessageId>, Refusal> {
+    /// The key that a request has, if it has one.
+    pub(super) fn key_of(&self, headers: &HeaderMap, topic: &Topic, event: &EventType) -> Result<Option<Key>, Refusal> {
         let key = match key::read(headers, &IDEMPOTENCY_KEY) {
             Ok(Some(key)) => key,
             Ok(None) if self.required => return Err(Refusal::KeyMissing),
@@ -132,10 +136,46 @@ impl Idempotency {
         // With its name, so that the values of two headers are two principals.
         let values =
             self.principal.iter().flat_map(|name| headers.get_all(name).iter().map(move |value| (name, value)));
-        let id = values.fold(hash, |hash, (name, value)| hash.part(name.as_str()).part(value)).into_hex(ID_BYTES);
-        // Hexadecimal digits always are an id.
-        Ok(MessageId::new(id).ok())
+        let hash = values.fold(hash, |hash, (name, value)| hash.part(name.as_str()).part(value));
+        Ok(id(hash).map(|id| Key { id, terms: self.clone() }))
     }
+}
+
+/// The key of a request: one of each principal, topic and event type, whichever gateway it comes through.
+pub(super) struct Key {
+    id: MessageId,
+    terms: Idempotency,
+}
+
+impl Key {
+    /// The key with the request that came with it.
+    pub(super) fn of_request(self, Accepted { shard, headers, payload, .. }: &Accepted) -> Keyed {
+        let hash = Fingerprint::new("asked").request(headers, payload);
+        // Where the topic is in shards, the shard is a part of the request.
+        let hash = shard.iter().fold(hash, |hash, shard| hash.part(shard.to_string()));
+        Keyed { key: self.id, terms: self.terms, fingerprint: hash.into_hex(FINGERPRINT_BYTES) }
+    }
+}
+
+/// A request with a key.
+pub(super) struct Keyed {
+    /// The id that stands for the key.
+    key: MessageId,
+    terms: Idempotency,
+    fingerprint: String,
+}
+
+impl Keyed {
+    /// The id of the message: each repetition has the same, and another request none that was there before, not even with
+    /// this key. So a late reply to one is never the reply to another.
+    pub(super) fn message_id(&self) -> Option<MessageId> {
+        id(Fingerprint::new("message id").part(&*self.key).part(&self.fingerprint))
+    }
+}
+
+/// An id made of a hash. Hexadecimal digits always are one.
+fn id(hash: Fingerprint) -> Option<MessageId> {
+    MessageId::new(hash.into_hex(ID_BYTES)).ok()
 }
 
 /// A header's name.

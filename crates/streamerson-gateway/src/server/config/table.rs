@@ -13,6 +13,7 @@ use super::{mistake::Mistakes, nearest::nearest};
 pub(super) type Parsed<T> = Result<T, String>;
 
 /// A value and where it stands.
+#[derive(Debug)]
 pub(super) struct Placed<T> {
     pub(super) value: T,
     pub(super) span: Range<usize>,

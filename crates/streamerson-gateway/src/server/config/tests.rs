@@ -171,8 +171,15 @@ fn a_table_under_a_route_is_about_requests_that_are_repeated() {
     let expected = Idempotency::within(Duration::from_secs(3600)).required(true).principal("x-user").reply_bytes_max(5);
     assert_eq!(idempotency(all), expected);
     // All routes of the topic have its bound.
-    let bounded = idempotency("[route.idempotency]\n[topic.orders]\nidempotency_bytes_max = 1000\n");
-    assert_eq!(bounded, Idempotency::default().topic_bytes_max(1000));
+    let bounded = idempotency("[route.idempotency]\n[topic.orders]\nidempotency_bytes_max = 100000\n");
+    assert_eq!(bounded, Idempotency::default().topic_bytes_max(100_000));
+    // It has room for one reply, or every request with a key would be refused.
+    let small = "[route.idempotency]\nreply_bytes_max = 4000\n[topic.orders]\nidempotency_bytes_max = 4000\n";
+    let small = complaints(&format!("{ROUTE}{small}"));
+    let expected = "topic.orders.idempotency_bytes_max: a request to /orders with an idempotency key needs room for 4";
+    assert!(small.contains(expected) && small.contains("default:orders has 4000 for all of them"), "{small}");
+    let large = complaints(&format!("{ROUTE}[route.idempotency]\nreply_bytes_max = 268435456\n"));
+    assert!(large.contains("route.idempotency.reply_bytes_max: "), "{large}");
     let zero = complaints(&format!("[topic.orders]\nidempotency_bytes_max = 0\n{ROUTE}"));
     assert!(zero.contains("topic.orders.idempotency_bytes_max"), "{zero}");
 }

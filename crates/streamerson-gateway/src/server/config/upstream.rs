@@ -13,7 +13,7 @@ use toml::de::DeValue;
 use super::{
     mistake::Mistakes,
     route::PlacedRoute,
-    table::{Parsed, Table, count, some, text},
+    table::{Parsed, Placed, Table, count, some, text},
 };
 
 /// A broker as some topics use it: each has a client of its own.
@@ -34,7 +34,7 @@ pub(super) struct TopicConfig<B> {
     shards: Option<Option<Shards>>,
     backlog_max: Option<u64>,
     /// The bound of the marks of requests with an idempotency key.
-    idempotency_bytes_max: Option<u64>,
+    idempotency_bytes_max: Option<Placed<u64>>,
 }
 
 /// The broker of topics that name none.
@@ -81,8 +81,7 @@ pub(super) fn topics<B: FromStr<Err: Display>>(table: Table<'_>, mistakes: &mut 
         let (span, title) = (table.span().clone(), format!("topic.{name}"));
         let broker = broker(&mut table, mistakes);
         let backlog_max = table.get(mistakes, "backlog_max", count).map(|backlog| backlog.value);
-        let idempotency_bytes_max =
-            table.get(mistakes, "idempotency_bytes_max", some).map(|idempotency_bytes_max| idempotency_bytes_max.value);
+        let idempotency_bytes_max = table.get(mistakes, "idempotency_bytes_max", some);
         let wire = table.get(mistakes, "wire", |value| {
             let word = text(value)?;
             word.parse().map_err(|_: UnknownWireFormat| format!("it is \"v1\" or \"js\", not {word:?}"))
@@ -134,10 +133,7 @@ pub(super) fn assign<B: Clone + PartialEq + FromStr<Err: Display>>(
             // That is a mistake of its own.
             Some(None) => {}
         }
-        if let Some(bytes) = config.and_then(|config| config.idempotency_bytes_max) {
-            let idempotency = &mut route.config.idempotency;
-            *idempotency = idempotency.take().map(|idempotency| idempotency.topic_bytes_max(bytes));
-        }
+        bound_idempotency(route, config.and_then(|config| config.idempotency_bytes_max.as_ref()), mistakes);
         let own = config.and_then(|config| config.broker.clone());
         let Some(broker) = own.or_else(|| usual.resolve(route, mistakes)) else { continue };
         let backlog_max = config.and_then(|config| config.backlog_max);
@@ -146,6 +142,28 @@ pub(super) fn assign<B: Clone + PartialEq + FromStr<Err: Display>>(
         route.config.upstream = index_of(&mut upstreams, upstream);
     }
     (brokers, upstreams)
+}
+
+/// Gives a route's idempotency keys the bound of their topic, which must have room for one reply at least.
+fn bound_idempotency(route: &mut PlacedRoute, bytes_max: Option<&Placed<u64>>, mistakes: &mut Mistakes<'_>) {
+    let Some(mut idempotency) = route.config.idempotency.take() else { return };
+    if let Some(bytes_max) = bytes_max {
+        idempotency = idempotency.topic_bytes_max(bytes_max.value);
+    }
+    let (topic, path) = (&route.config.topic, &route.config.path);
+    let (needed, bound) = (idempotency.request_bytes_max(topic), idempotency.topic_bytes_max);
+    if needed > bound {
+        let (span, title) = match bytes_max {
+            Some(bytes_max) => (&bytes_max.span, format!("topic.{}.idempotency_bytes_max", topic.name())),
+            None => (&route.topic_span, "route.idempotency.reply_bytes_max".to_owned()),
+        };
+        let mistake = format!(
+            "a request to {path} with an idempotency key needs room for {needed} bytes, its reply included, and {topic} \
+             has {bound} for all of them; raise idempotency_bytes_max of the topic, or lower reply_bytes_max of the route"
+        );
+        mistakes.add(span, title, mistake);
+    }
+    route.config.idempotency = Some(idempotency);
 }
 
 impl<B: Clone + FromStr<Err: Display>> UsualBroker<B> {

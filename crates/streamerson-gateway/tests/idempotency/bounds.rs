@@ -1,0 +1,142 @@
+//! How much is kept of requests with a key, over every broker.
+
+use axum::http::StatusCode;
+use streamerson_core::{Problem, Reply, mark_budget::MarkBudget};
+use streamerson_test::eventually;
+use tokio::task::JoinSet;
+
+use crate::{
+    scene::{BOUND, Scene, assert_created, assert_refused, created, keyed, keyed_fn, with},
+    support::{Answer, send},
+};
+
+fn large() -> Reply {
+    Reply::new("x".repeat(3000)).with_content_type("text/plain")
+}
+
+/// Sends requests with keys of their own until one is refused; answers how many were handled, and the refusal.
+async fn fill(scene: &mut Scene) -> (usize, Answer) {
+    let mut handled = 0;
+    loop {
+        let mut begun = scene.begin(keyed("/bounded", &format!("k{handled}"), "{}"));
+        tokio::select! {
+            message = scene.message() => {
+                scene.bench.reply(&message, large()).await;
+                assert_eq!(begun.await.unwrap().status, StatusCode::OK);
+                handled += 1;
+            }
+            answer = &mut begun => return (handled, answer.unwrap()),
+        }
+        assert!(handled < 20, "there is no bound");
+    }
+}
+
+/// The records of requests with a key have a bound: past it, new keys are refused and kept replies are given.
+pub(crate) async fn what_is_kept_of_a_topic_is_bounded(mut scene: Scene) {
+    let (kept, refused) = fill(&mut scene).await;
+    assert_eq!(kept, 5, "replies of 3,000 bytes in 20,000, with room for one of 4,000");
+    assert_refused(&refused, 503, "no room");
+    assert_eq!(refused.json()["reason"], "overloaded");
+    let appended = scene.bench.appended().await;
+    for app in [scene.app.clone(), scene.another_gateway()] {
+        assert_refused(&send(&app, keyed("/bounded", "new", "{}")).await, 503, "no room, at any gateway");
+        assert_eq!(send(&app, keyed("/bounded", "k0", "{}")).await.body, "x".repeat(3000), "answered as before");
+        assert_refused(&send(&app, keyed("/bounded", "k0", "[]")).await, 422, "another request");
+    }
+    assert_eq!(scene.bench.appended().await, appended, "nothing was sent");
+    // Without a key nothing is kept.
+    assert_created(&scene.handled(with("/bounded", "{}", &[]), created()).await.0);
+    let page = scene.bench.gateway.client().metrics().render();
+    let counted = "streamerson_marks_refused_total{topic=\"default:orders\",kind=\"idempotency\"} ";
+    let refused = page.lines().find_map(|line| line.strip_prefix(counted)).unwrap_or_else(|| panic!("{page}"));
+    assert!(refused.parse::<u64>().unwrap() >= 2, "{refused}");
+}
+
+/// A request whose reply could not be kept is not sent, also where its key is known: it would run at each repetition.
+pub(crate) async fn without_room_for_a_reply_nothing_is_sent(mut scene: Scene) {
+    let failure = Reply::from(Problem::new(StatusCode::BAD_GATEWAY));
+    _ = scene.handled(keyed("/bounded", "failed", "{}"), failure).await;
+    let held = scene.begin(keyed("/bounded", "held", "{}"));
+    let message = scene.message().await;
+    _ = fill(&mut scene).await;
+    let appended = scene.bench.appended().await;
+    for app in [scene.app.clone(), scene.another_gateway()] {
+        assert_refused(&send(&app, keyed("/bounded", "failed", "{}")).await, 503, "no room");
+        assert_refused(&send(&app, keyed("/bounded", "failed", "[]")).await, 422, "another request");
+        assert_refused(&send(&app, keyed("/bounded", "held", "{}")).await, 409, "under way");
+    }
+    assert_eq!(scene.bench.appended().await, appended, "nothing was sent");
+    scene.bench.reply(&message, large()).await;
+    assert_eq!(held.await.unwrap().status, StatusCode::OK);
+    assert_eq!(scene.send(keyed("/bounded", "held", "{}")).await.body, "x".repeat(3000));
+}
+
+/// Requests that are under way at several gateways and routes share the bound, however long they take.
+pub(crate) async fn the_bound_holds_over_gateways_and_routes(mut scene: Scene) {
+    const EACH: usize = 4;
+    let apps = [scene.app.clone(), scene.another_gateway(), scene.another_gateway()];
+    let mut begun = JoinSet::new();
+    for number in 0..EACH {
+        for (gateway, app) in apps.iter().enumerate() {
+            for path in ["/bounded", "/bounded-too"] {
+                let (app, key) = (app.clone(), format!("{gateway}{path}{number}"));
+                begun.spawn(async move { send(&app, keyed(path, &key, "{}")).await });
+            }
+        }
+    }
+    let mut messages = Vec::new();
+    while messages.len() < begun.len() {
+        tokio::select! {
+            message = scene.message() => messages.push(message),
+            Some(answer) = begun.join_next() => assert_refused(&answer.unwrap(), 503, "no room"),
+        }
+    }
+    // Each needs room for more than 4,000 bytes.
+    assert!((1..=4).contains(&messages.len()), "{}", messages.len());
+    for message in &messages {
+        scene.bench.reply(message, large()).await;
+    }
+    for answer in begun.join_all().await {
+        assert_eq!(answer.status, StatusCode::OK);
+    }
+    // What was reserved and not used is given back soon.
+    scene.metered_once(|sum| (messages.len() as u64 * 3000..=BOUND).contains(&sum)).await;
+}
+
+/// The record of a request that is sent again lives longer than its bytes were counted for at first, so they are counted
+/// with each attempt.
+pub(crate) async fn each_attempt_is_counted(mut scene: Scene) {
+    for attempts in 1..=3 {
+        let failure = Reply::from(Problem::new(StatusCode::BAD_GATEWAY));
+        let (answer, _) = scene.handled_soon(keyed_fn("/orders", "k", "{}"), failure).await;
+        assert_eq!(answer.status, StatusCode::BAD_GATEWAY);
+        let bytes = MarkBudget::bytes_of(&scene.record_key("k"), 67);
+        scene.metered_once(|sum| sum == attempts * bytes).await;
+    }
+}
+
+/// A gateway that gives up while it waits for Redis has its records set all the same, and counts them.
+#[tokio::test]
+async fn records_of_requests_that_were_cut_off_are_counted() {
+    const KEYS: usize = 30;
+    let mut scene = Scene::over_redis().await;
+    _ = scene.handled(keyed("/hurry", "before", "{}"), created()).await;
+    let server = scene.server.as_ref().unwrap();
+    server.command(["CLIENT", "PAUSE", "1000", "WRITE"]).await;
+    let mut begun = JoinSet::new();
+    for key in 0..KEYS {
+        let app = scene.app.clone();
+        begun.spawn(async move { send(&app, keyed("/hurry", &key.to_string(), "{}")).await });
+    }
+    for answer in begun.join_all().await {
+        assert_refused(&answer, 504, "the broker does not answer");
+    }
+    let records = eventually("the records to be set", async || {
+        let keys = server.command(["KEYS", "*:idem:*"]).await;
+        let records =
+            keys.items().iter().filter(|key| !key.text().ends_with(":try") && !key.text().ends_with(":bytes"));
+        (records.count() == KEYS + 1).then_some(KEYS as u64 + 1)
+    });
+    let bytes = records.await * MarkBudget::bytes_of(&scene.record_key("k"), 67);
+    scene.metered_once(|sum| sum >= bytes).await;
+}
