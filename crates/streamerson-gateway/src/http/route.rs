@@ -303,10 +303,12 @@ pub(super) struct Accepted {
 impl Settings {
     /// The id of the message that a request becomes, and whether it comes of a key, so that a repetition has the same.
     ///
-    /// Headers that `Connection` names are removed here, before any is read.
+    /// Headers that `Connection` names are removed here, and `Host` is set to the authority of the target, before any header
+    /// is read.
     pub(super) fn message_id(&self, request: &mut Request) -> Result<(MessageId, bool), Refusal> {
         hop_by_hop::strip(request);
         hop_by_hop::check(request, |header| self.use_of(header))?;
+        forward::set_host(request);
         let of_key = match &self.idempotency {
             Some(idempotency) => idempotency.message_id(request.headers(), &self.topic, &self.event)?,
             None => None,

@@ -68,6 +68,22 @@ topic = "parts"
 shard_by = "x-customer"
 event = "part.update"
 
+[[route]]
+method = "POST"
+path = "/principal-host"
+topic = "orders"
+event = "order.update"
+[route.idempotency]
+principal = "host"
+
+[[route]]
+method = "POST"
+path = "/sharded-by-host"
+topic = "parts"
+shard_by = "host"
+event = "part.update"
+mode = "emit"
+
 [topic.parts]
 shards = 2
 "#;
