@@ -59,8 +59,9 @@ impl Exchange {
         _ = self.in_flight.set(in_flight);
     }
 
-    /// Counts the body of a response among what waits for clients. Where a reply does not fit, the response becomes a
-    /// small problem that says so.
+    /// Counts the body of a response among the bytes that wait for clients. A reply that does not fit is dropped, and the
+    /// response becomes a small problem that says so: 500 and without `Retry-After`, since the request was handled and a
+    /// client that repeats it would have it handled again.
     pub(super) fn bounded(&self, response: Response) -> Response {
         let bytes = body_len(&response);
         // The gateway's own problems are small as well.
@@ -73,14 +74,15 @@ impl Exchange {
             return response;
         }
         let id = response.extensions().get().cloned().unwrap_or_else(MessageId::unique);
-        let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE)
+        let outcome = Outcome("response-memory");
+        let problem = Problem::new(StatusCode::INTERNAL_SERVER_ERROR)
             .with_detail(
-                "the request was handled, but too many response bytes are waiting for clients to buffer its reply",
+                "the request was handled, but its reply was dropped: too many response bytes are waiting for clients",
             )
-            .with("reason", "overloaded");
-        let refused = respond(problem, &id, Outcome("response-memory"));
-        self.reserve(body_len(&refused));
-        refused
+            .with("reason", outcome.as_str());
+        let dropped = respond(problem, &id, outcome);
+        self.reserve(body_len(&dropped));
+        dropped
     }
 
     fn reserve(&self, bytes: usize) {
