@@ -33,7 +33,7 @@ pub(super) async fn message_headers(parts: &mut Parts, allow: &AllowList, params
     if allow.has_the_rest() {
         let names = parts.headers.keys().filter(|name| allow.takes_unnamed(name));
         // They have a place of their own, where it is known what to do with two of them.
-        for name in names.filter(|name| ![TRACEPARENT, TRACESTATE].contains(name)) {
+        for name in names.filter(|name| !is_trace_context(name)) {
             if let Some(value) = joined(&parts.headers, name)? {
                 headers.set(&format!("{}{name}", Headers::HTTP_HEADER_PREFIX), value);
             }
@@ -79,6 +79,11 @@ async fn set_params(headers: &mut Headers, parts: &mut Parts) -> Result<(), Refu
         headers.set(&format!("{}{name}", Headers::HTTP_PARAM_PREFIX), value);
     }
     Ok(())
+}
+
+/// Returns whether a header carries trace context, which every route forwards.
+pub(super) fn is_trace_context(name: &HeaderName) -> bool {
+    [TRACEPARENT, TRACESTATE].contains(name)
 }
 
 /// The trace context, where there is one that can be passed on; a trace is no reason to refuse a request.

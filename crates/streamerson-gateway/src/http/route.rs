@@ -173,8 +173,8 @@ impl<K> Route<K> {
     /// ```
     ///
     /// Repeated ones are [joined](streamerson_core::http_header::join). Cookies and credentials pass when they are named.
-    /// A value that is not UTF-8 is answered with 400, and so is a request whose `Connection` names one of these headers: a
-    /// client could have a header removed that a proxy or a layer has set.
+    /// A value that is not UTF-8 is answered with 400, and so is a request whose `Connection` names one of these headers, or
+    /// `traceparent` or `tracestate` that it has: a client could have a header removed that a proxy or a layer has set.
     ///
     /// # Panics
     ///
@@ -324,7 +324,9 @@ impl Settings {
             || self.shards.as_ref().is_some_and(|(_, key)| key.is_header(header));
         match () {
             () if is_needed => HeaderUse::Needed,
-            () if self.forward_headers.takes_unnamed(header) => HeaderUse::ForwardedIfSent,
+            () if self.forward_headers.takes_unnamed(header) || forward::is_trace_context(header) => {
+                HeaderUse::ForwardedIfSent
+            }
             () => HeaderUse::Ignored,
         }
     }

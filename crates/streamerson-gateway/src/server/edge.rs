@@ -47,13 +47,14 @@ enum Overload {
 
 /// A layer around all routes.
 pub(super) async fn guard(State(edge): State<Arc<Edge>>, mut request: Request, next: Next) -> Response {
+    // The request id names the response, also where the client's `Connection` names the header: a proxy may have set it.
+    let (version, named) = (request.version(), request_id(request.headers()));
     // A head beyond its bound is refused below, and nothing else is done with it.
     if head_len(&request) <= edge.head_bytes_max {
         strip_hop_by_hop(&mut request);
     }
     let origin = edge.cors.as_ref().and_then(|cors| cors.allowed(request.headers()));
-    let (version, named) = (request.version(), request_id(request.headers()));
-    let asked = Asked::of(&request);
+    let asked = Asked::of(&request, named.as_ref());
     let exchange = exchange_of(&request);
     let exchange = exchange.as_deref();
     let mut response = match (edge.answer(&request), edge.admit(exchange)) {
@@ -180,25 +181,28 @@ fn name(response: &mut Response, named: Option<HeaderValue>) {
     }
 }
 
-/// What the access log says of a request, once it was answered or its client has hung up. Queries and headers are left
-/// out: they hold secrets now and then.
+/// What the access log says of a request, once it was answered or its client has hung up. Queries and headers other than
+/// the request id are left out: they hold secrets now and then.
 struct Asked {
     client: Option<SocketAddr>,
     method: Method,
     uri: Uri,
     version: Version,
+    /// The request id, where the client sent one.
+    request_id: Option<HeaderValue>,
     since: Instant,
     is_logged: bool,
 }
 
 impl Asked {
     /// `None` when nobody reads the log.
-    fn of(request: &Request) -> Option<Self> {
+    fn of(request: &Request, request_id: Option<&HeaderValue>) -> Option<Self> {
         tracing::enabled!(target: ACCESS_LOG, tracing::Level::DEBUG).then(|| Self {
             client: request.extensions().get().map(|from: &FromConnection| from.client),
             method: request.method().clone(),
             uri: request.uri().clone(),
             version: request.version(),
+            request_id: request_id.cloned(),
             since: Instant::now(),
             is_logged: false,
         })
@@ -216,6 +220,7 @@ impl Asked {
             version = ?self.version,
             status = response.map(|response| response.status().as_u16()),
             id = extensions.and_then(|extensions| extensions.get()).map(MessageId::as_str),
+            request_id = self.request_id.as_ref().and_then(|id| id.to_str().ok()),
             outcome = outcome.unwrap_or("hung-up"),
             took = ?self.since.elapsed(),
             "request"
