@@ -31,6 +31,8 @@ const ACCESS_LOG: &str = "streamerson_gateway::access";
 pub(super) struct Edge {
     pub(super) head_bytes_max: usize,
     pub(super) cors: Option<Cors>,
+    /// Requests of one HTTP/2 connection that may be under way.
+    pub(super) connection_requests_max: usize,
     /// A permit for each request that may be under way, its response included.
     pub(super) room: Arc<Semaphore>,
     /// Counts what never gets to a route.
@@ -42,6 +44,8 @@ pub(super) struct Edge {
 #[derive(Debug, Clone, Copy)]
 enum Overload {
     Requests,
+    /// This many requests of one connection may be under way.
+    Connection(usize),
     ResponseBytes,
 }
 
@@ -109,10 +113,14 @@ impl Edge {
         self.cors.as_ref().and_then(|cors| cors.preflight(request))
     }
 
-    /// Lets a request in while there is room for it and for its response.
+    /// Lets a request in while there is room for it and for its response, and its connection has room for it.
     fn admit(&self, exchange: Option<&Exchange>) -> Result<OwnedSemaphorePermit, Overload> {
         if exchange.is_some_and(|exchange| !exchange.has_room()) {
             return Err(Overload::ResponseBytes);
+        }
+        let open = exchange.and_then(Exchange::open_on_connection);
+        if open.is_some_and(|open| open > self.connection_requests_max) {
+            return Err(Overload::Connection(self.connection_requests_max));
         }
         Arc::clone(&self.room).try_acquire_owned().map_err(|_| Overload::Requests)
     }
@@ -120,11 +128,16 @@ impl Edge {
 
 impl Overload {
     fn response(self) -> Response {
-        let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE).with_detail(match self {
-            Self::Requests => "too many requests are under way",
-            Self::ResponseBytes => "too many response bytes are waiting for clients",
-        });
-        respond(problem.with("reason", "overloaded"), &MessageId::unique(), Outcome("overloaded"))
+        let detail = match self {
+            Self::Requests => "too many requests are under way".to_owned(),
+            Self::Connection(max) => format!(
+                "too many requests of this connection are under way: at most {max}, those that run on after their stream was \
+                 reset included"
+            ),
+            Self::ResponseBytes => "too many response bytes are waiting for clients".to_owned(),
+        };
+        let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE).with_detail(detail).with("reason", "overloaded");
+        respond(problem, &MessageId::unique(), Outcome("overloaded"))
     }
 }
 

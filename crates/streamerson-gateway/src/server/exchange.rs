@@ -36,18 +36,24 @@ pub(super) struct Exchange {
     reserved: AtomicUsize,
     permit: OnceLock<OwnedSemaphorePermit>,
     in_flight: OnceLock<InFlight>,
-    _open: Option<OpenExchange>,
+    open: Option<OpenExchange>,
 }
 
 impl Exchange {
     pub(super) fn new(responses: Arc<Responses>, open: Option<OpenExchange>) -> Self {
         let (permit, in_flight) = (OnceLock::new(), OnceLock::new());
-        Self { responses, reserved: AtomicUsize::new(0), permit, in_flight, _open: open }
+        Self { responses, reserved: AtomicUsize::new(0), permit, in_flight, open }
     }
 
     /// Returns whether the response can be expected to fit into what may wait for clients.
     pub(super) fn has_room(&self) -> bool {
         self.responses.has_room()
+    }
+
+    /// Returns how many exchanges of the connection are open, this one included; `None` on a connection of HTTP/1.1, whose
+    /// requests follow one another.
+    pub(super) fn open_on_connection(&self) -> Option<usize> {
+        self.open.as_ref().map(OpenExchange::open_on_connection)
     }
 
     pub(super) fn hold_permit(&self, permit: OwnedSemaphorePermit) {
