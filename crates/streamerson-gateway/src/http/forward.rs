@@ -1,8 +1,8 @@
 //! What of an HTTP request becomes headers of the message.
 
 use axum::{
-    extract::{FromRequestParts, OriginalUri, RawPathParams, rejection::RawPathParamsRejection},
-    http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header, request::Parts, uri::Authority},
+    extract::{FromRequestParts, OriginalUri, RawPathParams, Request, rejection::RawPathParamsRejection},
+    http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Uri, header, request::Parts, uri::Authority},
 };
 use streamerson_core::{Headers, http_header::join};
 
@@ -16,9 +16,8 @@ const TRACESTATE: HeaderName = HeaderName::from_static(Headers::TRACESTATE);
 /// Method, path, query, media type and trace context always go, and of other HTTP headers those that `allow` takes.
 /// `params` says whether the parameters of the route's path go too.
 pub(super) async fn message_headers(parts: &mut Parts, allow: &AllowList, params: bool) -> Result<Headers, Refusal> {
-    set_host(parts);
     let mut headers = Headers::new();
-    set_target(&mut headers, &parts.method, original_uri(parts));
+    set_target(&mut headers, &parts.method, original_uri(&parts.extensions, &parts.uri));
     if params {
         set_params(&mut headers, parts).await?;
     }
@@ -34,7 +33,7 @@ pub(super) async fn message_headers(parts: &mut Parts, allow: &AllowList, params
     if allow.has_the_rest() {
         let names = parts.headers.keys().filter(|name| allow.takes_unnamed(name));
         // They have a place of their own, where it is known what to do with two of them.
-        for name in names.filter(|name| ![TRACEPARENT, TRACESTATE].contains(name)) {
+        for name in names.filter(|name| !is_trace_context(name)) {
             if let Some(value) = joined(&parts.headers, name)? {
                 headers.set(&format!("{}{name}", Headers::HTTP_HEADER_PREFIX), value);
             }
@@ -43,20 +42,22 @@ pub(super) async fn message_headers(parts: &mut Parts, allow: &AllowList, params
     Ok(headers)
 }
 
-/// A target that names the host says so instead of the header: always in HTTP/2, sometimes in HTTP/1.1 (RFC 9112,
-/// section 3.2.2).
-fn set_host(parts: &mut Parts) {
-    let authority = original_uri(parts).authority().map(Authority::as_str);
+/// Sets the header `Host` to the authority of the request's target, where the target has one: always in HTTP/2, sometimes
+/// in HTTP/1.1 (RFC 9112, section 3.2.2).
+///
+/// Called once for each request, before anything reads the header: an HTTP/2 request has no `Host` until then.
+pub(super) fn set_host(request: &mut Request) {
+    let authority = original_uri(request.extensions(), request.uri()).authority().map(Authority::as_str);
     // What stands before an @ is a login, which is no part of a host.
     let host = authority.and_then(|authority| authority.rsplit('@').next());
     if let Some(host) = host.and_then(|host| HeaderValue::from_str(host).ok()) {
-        parts.headers.insert(header::HOST, host);
+        request.headers_mut().insert(header::HOST, host);
     }
 }
 
 /// `nest` takes its prefix off the URI that handlers see; consumers get what the client asked for.
-fn original_uri(parts: &Parts) -> &Uri {
-    parts.extensions.get::<OriginalUri>().map_or(&parts.uri, |original| &original.0)
+fn original_uri<'a>(extensions: &'a Extensions, uri: &'a Uri) -> &'a Uri {
+    extensions.get::<OriginalUri>().map_or(uri, |original| &original.0)
 }
 
 fn set_target(headers: &mut Headers, method: &Method, uri: &Uri) {
@@ -78,6 +79,11 @@ async fn set_params(headers: &mut Headers, parts: &mut Parts) -> Result<(), Refu
         headers.set(&format!("{}{name}", Headers::HTTP_PARAM_PREFIX), value);
     }
     Ok(())
+}
+
+/// Returns whether a header carries trace context, which every route forwards.
+pub(super) fn is_trace_context(name: &HeaderName) -> bool {
+    [TRACEPARENT, TRACESTATE].contains(name)
 }
 
 /// The trace context, where there is one that can be passed on; a trace is no reason to refuse a request.
@@ -107,13 +113,13 @@ fn text<'a>(name: &HeaderName, value: &'a HeaderValue) -> Result<&'a str, Refusa
 
 #[cfg(test)]
 mod tests {
-    use axum::http::Request;
+    use axum::{body::Body, http::request::Builder};
     use futures_util::FutureExt;
 
     use super::*;
 
-    fn forwarded(request: axum::http::request::Builder, allow: &[&str]) -> Result<Headers, Refusal> {
-        let (mut parts, ()) = request.body(()).unwrap().into_parts();
+    fn forwarded(request: Builder, allow: &[&str]) -> Result<Headers, Refusal> {
+        let (mut parts, _) = request.body(Body::empty()).unwrap().into_parts();
         let allow = AllowList::parse(allow.iter().copied()).unwrap();
         message_headers(&mut parts, &allow, true).now_or_never().unwrap()
     }
@@ -139,8 +145,8 @@ mod tests {
 
     #[test]
     fn the_rest_is_what_is_neither_a_credential_nor_of_the_connection() {
-        let request = Request::get("http://login:secret@shop.example:81/")
-            .header("host", "other.example")
+        let request = Request::get("/")
+            .header("host", "shop.example:81")
             .header("accept", "text/html")
             .header("accept", "*/*;q=0.1")
             .header("content-type", "text/plain")
@@ -164,6 +170,24 @@ mod tests {
         let cookies = Request::get("/").header("cookie", "a=1").header("cookie", "b=2").header("accept", "*/*");
         let headers = forwarded(cookies, &["*", "cookie"]).unwrap();
         assert_eq!(sorted(&headers), owned(&[("accept", "*/*"), ("cookie", "a=1; b=2")]));
+    }
+
+    #[test]
+    fn the_host_is_the_authority_of_the_target_where_it_has_one() {
+        for (target, host, expected) in [
+            ("http://login:secret@shop.example:81/", Some("other.example"), Some("shop.example:81")),
+            ("http://shop.example/", None, Some("shop.example")),
+            ("/", Some("shop.example"), Some("shop.example")),
+            ("/", None, None),
+        ] {
+            let mut request = Request::get(target).body(Body::empty()).unwrap();
+            if let Some(host) = host {
+                request.headers_mut().insert("host", HeaderValue::from_static(host));
+            }
+            set_host(&mut request);
+            let set = request.headers().get("host").map(|host| host.to_str().unwrap());
+            assert_eq!(set, expected, "{target} {host:?}");
+        }
     }
 
     #[test]

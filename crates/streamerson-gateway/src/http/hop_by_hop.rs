@@ -16,7 +16,7 @@ use super::refusal::Refusal;
 pub(super) enum HeaderUse {
     /// The route names it: to forward it, or to tell principals, shards or requests apart by it.
     Needed,
-    /// The route forwards it where it is there, as one of all.
+    /// The route forwards it where it is there: as trace context, or as one of all headers.
     ForwardedIfSent,
     /// The route does not look at it.
     Ignored,

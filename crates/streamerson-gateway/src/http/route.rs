@@ -173,8 +173,8 @@ impl<K> Route<K> {
     /// ```
     ///
     /// Repeated ones are [joined](streamerson_core::http_header::join). Cookies and credentials pass when they are named.
-    /// A value that is not UTF-8 is answered with 400, and so is a request whose `Connection` names one of these headers: a
-    /// client could have a header removed that a proxy or a layer has set.
+    /// A value that is not UTF-8 is answered with 400, and so is a request whose `Connection` names one of these headers, or
+    /// `traceparent` or `tracestate` that it has: a client could have a header removed that a proxy or a layer has set.
     ///
     /// # Panics
     ///
@@ -303,10 +303,12 @@ pub(super) struct Accepted {
 impl Settings {
     /// The idempotency key that a request has, if the route takes keys.
     ///
-    /// Headers that `Connection` names are removed here, before any is read.
+    /// Headers that `Connection` names are removed here, and `Host` is set to the authority of the target, before any header
+    /// is read.
     pub(super) fn key_of(&self, request: &mut Request) -> Result<Option<Key>, Refusal> {
         hop_by_hop::strip(request);
         hop_by_hop::check(request, |header| self.use_of(header))?;
+        forward::set_host(request);
         match &self.idempotency {
             Some(idempotency) => idempotency.key_of(request.headers(), &self.topic, &self.event),
             None => Ok(None),
@@ -321,7 +323,9 @@ impl Settings {
             || self.shards.as_ref().is_some_and(|(_, key)| key.is_header(header));
         match () {
             () if is_needed => HeaderUse::Needed,
-            () if self.forward_headers.takes_unnamed(header) => HeaderUse::ForwardedIfSent,
+            () if self.forward_headers.takes_unnamed(header) || forward::is_trace_context(header) => {
+                HeaderUse::ForwardedIfSent
+            }
             () => HeaderUse::Ignored,
         }
     }

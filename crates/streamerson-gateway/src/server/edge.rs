@@ -31,6 +31,8 @@ const ACCESS_LOG: &str = "streamerson_gateway::access";
 pub(super) struct Edge {
     pub(super) head_bytes_max: usize,
     pub(super) cors: Option<Cors>,
+    /// Requests of one HTTP/2 connection that may be under way.
+    pub(super) connection_requests_max: usize,
     /// A permit for each request that may be under way, its response included.
     pub(super) room: Arc<Semaphore>,
     /// Counts what never gets to a route.
@@ -42,18 +44,21 @@ pub(super) struct Edge {
 #[derive(Debug, Clone, Copy)]
 enum Overload {
     Requests,
+    /// This many requests of one connection may be under way.
+    Connection(usize),
     ResponseBytes,
 }
 
 /// A layer around all routes.
 pub(super) async fn guard(State(edge): State<Arc<Edge>>, mut request: Request, next: Next) -> Response {
+    // The request id names the response, also where the client's `Connection` names the header: a proxy may have set it.
+    let (version, named) = (request.version(), request_id(request.headers()));
     // A head beyond its bound is refused below, and nothing else is done with it.
     if head_len(&request) <= edge.head_bytes_max {
         strip_hop_by_hop(&mut request);
     }
     let origin = edge.cors.as_ref().and_then(|cors| cors.allowed(request.headers()));
-    let (version, named) = (request.version(), request_id(request.headers()));
-    let asked = Asked::of(&request);
+    let asked = Asked::of(&request, named.as_ref());
     let exchange = exchange_of(&request);
     let exchange = exchange.as_deref();
     let mut response = match (edge.answer(&request), edge.admit(exchange)) {
@@ -108,10 +113,14 @@ impl Edge {
         self.cors.as_ref().and_then(|cors| cors.preflight(request))
     }
 
-    /// Lets a request in while there is room for it and for its response.
+    /// Lets a request in while there is room for it and for its response, and its connection has room for it.
     fn admit(&self, exchange: Option<&Exchange>) -> Result<OwnedSemaphorePermit, Overload> {
         if exchange.is_some_and(|exchange| !exchange.has_room()) {
             return Err(Overload::ResponseBytes);
+        }
+        let open = exchange.and_then(Exchange::open_on_connection);
+        if open.is_some_and(|open| open > self.connection_requests_max) {
+            return Err(Overload::Connection(self.connection_requests_max));
         }
         Arc::clone(&self.room).try_acquire_owned().map_err(|_| Overload::Requests)
     }
@@ -119,11 +128,16 @@ impl Edge {
 
 impl Overload {
     fn response(self) -> Response {
-        let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE).with_detail(match self {
-            Self::Requests => "too many requests are under way",
-            Self::ResponseBytes => "too many response bytes are waiting for clients",
-        });
-        respond(problem.with("reason", "overloaded"), &MessageId::unique(), Outcome("overloaded"))
+        let detail = match self {
+            Self::Requests => "too many requests are under way".to_owned(),
+            Self::Connection(max) => format!(
+                "too many requests of this connection are under way: at most {max}, those that run on after their stream was \
+                 reset included"
+            ),
+            Self::ResponseBytes => "too many response bytes are waiting for clients".to_owned(),
+        };
+        let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE).with_detail(detail).with("reason", "overloaded");
+        respond(problem, &MessageId::unique(), Outcome("overloaded"))
     }
 }
 
@@ -180,25 +194,28 @@ fn name(response: &mut Response, named: Option<HeaderValue>) {
     }
 }
 
-/// What the access log says of a request, once it was answered or its client has hung up. Queries and headers are left
-/// out: they hold secrets now and then.
+/// What the access log says of a request, once it was answered or its client has hung up. Queries and headers other than
+/// the request id are left out: they hold secrets now and then.
 struct Asked {
     client: Option<SocketAddr>,
     method: Method,
     uri: Uri,
     version: Version,
+    /// The request id, where the client sent one.
+    request_id: Option<HeaderValue>,
     since: Instant,
     is_logged: bool,
 }
 
 impl Asked {
     /// `None` when nobody reads the log.
-    fn of(request: &Request) -> Option<Self> {
+    fn of(request: &Request, request_id: Option<&HeaderValue>) -> Option<Self> {
         tracing::enabled!(target: ACCESS_LOG, tracing::Level::DEBUG).then(|| Self {
             client: request.extensions().get().map(|from: &FromConnection| from.client),
             method: request.method().clone(),
             uri: request.uri().clone(),
             version: request.version(),
+            request_id: request_id.cloned(),
             since: Instant::now(),
             is_logged: false,
         })
@@ -216,6 +233,7 @@ impl Asked {
             version = ?self.version,
             status = response.map(|response| response.status().as_u16()),
             id = extensions.and_then(|extensions| extensions.get()).map(MessageId::as_str),
+            request_id = self.request_id.as_ref().and_then(|id| id.to_str().ok()),
             outcome = outcome.unwrap_or("hung-up"),
             took = ?self.since.elapsed(),
             "request"

@@ -36,18 +36,24 @@ pub(super) struct Exchange {
     reserved: AtomicUsize,
     permit: OnceLock<OwnedSemaphorePermit>,
     in_flight: OnceLock<InFlight>,
-    _open: Option<OpenExchange>,
+    open: Option<OpenExchange>,
 }
 
 impl Exchange {
     pub(super) fn new(responses: Arc<Responses>, open: Option<OpenExchange>) -> Self {
         let (permit, in_flight) = (OnceLock::new(), OnceLock::new());
-        Self { responses, reserved: AtomicUsize::new(0), permit, in_flight, _open: open }
+        Self { responses, reserved: AtomicUsize::new(0), permit, in_flight, open }
     }
 
     /// Returns whether the response can be expected to fit into what may wait for clients.
     pub(super) fn has_room(&self) -> bool {
         self.responses.has_room()
+    }
+
+    /// Returns how many exchanges of the connection are open, this one included; `None` on a connection of HTTP/1.1, whose
+    /// requests follow one another.
+    pub(super) fn open_on_connection(&self) -> Option<usize> {
+        self.open.as_ref().map(OpenExchange::open_on_connection)
     }
 
     pub(super) fn hold_permit(&self, permit: OwnedSemaphorePermit) {
@@ -59,8 +65,9 @@ impl Exchange {
         _ = self.in_flight.set(in_flight);
     }
 
-    /// Counts the body of a response among what waits for clients. Where a reply does not fit, the response becomes a
-    /// small problem that says so.
+    /// Counts the body of a response among the bytes that wait for clients. A reply that does not fit is dropped, and the
+    /// response becomes a small problem that says so: 500 and without `Retry-After`, since the request was handled and a
+    /// client that repeats it would have it handled again.
     pub(super) fn bounded(&self, response: Response) -> Response {
         let bytes = body_len(&response);
         // The gateway's own problems are small as well.
@@ -73,14 +80,15 @@ impl Exchange {
             return response;
         }
         let id = response.extensions().get().cloned().unwrap_or_else(MessageId::unique);
-        let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE)
+        let outcome = Outcome("response-memory");
+        let problem = Problem::new(StatusCode::INTERNAL_SERVER_ERROR)
             .with_detail(
-                "the request was handled, but too many response bytes are waiting for clients to buffer its reply",
+                "the request was handled, but its reply was dropped: too many response bytes are waiting for clients",
             )
-            .with("reason", "overloaded");
-        let refused = respond(problem, &id, Outcome("response-memory"));
-        self.reserve(body_len(&refused));
-        refused
+            .with("reason", outcome.as_str());
+        let dropped = respond(problem, &id, outcome);
+        self.reserve(body_len(&dropped));
+        dropped
     }
 
     fn reserve(&self, bytes: usize) {

@@ -12,7 +12,7 @@ pub(super) struct Exchanges(watch::Sender<Counts>);
 struct Counts {
     /// Requests that came, ever.
     begun: u64,
-    /// Requests whose response was not sent to its end.
+    /// Requests whose response was not sent to its end, or which run on although their stream was reset.
     open: usize,
 }
 
@@ -44,6 +44,13 @@ impl Exchanges {
                 return;
             }
         }
+    }
+}
+
+impl OpenExchange {
+    /// Returns how many exchanges of the connection are open, this one included.
+    pub(super) fn open_on_connection(&self) -> usize {
+        self.0.borrow().open
     }
 }
 

@@ -49,12 +49,21 @@ pub(super) fn router<B: fmt::Display>(
     let edge = Edge {
         head_bytes_max: config.limits.head_bytes_max,
         cors: config.cors_origins.clone().map(|origins| cors(origins, &config.routes)),
+        connection_requests_max: connection_requests_max(config.limits.http2.streams_max),
         unrouted: unrouted.clone(),
         room: Arc::new(Semaphore::new(config.limits.requests_max.min(Semaphore::MAX_PERMITS))),
         stage,
     };
     metrics.push(unrouted);
     (router.layer(from_fn_with_state(Arc::new(edge), guard)), metrics)
+}
+
+/// Requests of one HTTP/2 connection that may be under way, where it may have this many streams.
+///
+/// Twice as many, since a request outlives its stream when that is reset: with an idempotency key until it ends, and else for
+/// a moment, within which a client may reset all of its streams and open as many others.
+fn connection_requests_max(streams_max: u32) -> usize {
+    usize::try_from(streams_max).unwrap_or(usize::MAX).saturating_mul(2)
 }
 
 fn handler(route: &RouteConfig, gateway: &Gateway) -> MethodRouter {

@@ -1,15 +1,32 @@
 //! Floods of HTTP/2: each is cut or held back, and nobody else notices.
 
+use streamerson_core::{Message, Reply};
+
 use crate::{
     frames::{
-        DATA, END_HEADERS, ENHANCE_YOUR_CALM, HEADERS, PING, PRIORITY, REFUSED_STREAM, RST_STREAM, SETTINGS,
-        WINDOW_UPDATE, block, frame, get, request,
+        DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, HEADERS, PING, PRIORITY, REFUSED_STREAM, RST_STREAM,
+        SETTINGS, WINDOW_UPDATE, block, frame, get, request,
     },
     scene::{PATIENCE, Scene, post},
     support::echo,
 };
 
 const CANCEL: [u8; 4] = [0, 0, 0, 8];
+/// No table of headers, so that each status is spelled out.
+const NO_TABLE: &[(u16, u32)] = &[(HEADER_TABLE_SIZE, 0)];
+const HEADER_TABLE_SIZE: u16 = 1;
+const IN_FLIGHT: &str = "streamerson_gateway_requests_in_flight";
+const OUTCOMES: &str = "streamerson_gateway_outcomes_total";
+
+/// A worker that leaves requests with the payload `held` without a reply.
+fn silent_on_held(message: &Message) -> Option<Message> {
+    if message.payload == "held" { None } else { echo(message) }
+}
+
+/// A worker that leaves all requests by POST without a reply.
+fn silent_on_post(message: &Message) -> Option<Message> {
+    if message.headers.get("http.method") == Some("POST") { None } else { echo(message) }
+}
 
 #[tokio::test]
 async fn requests_that_are_taken_back_at_once_end_the_connection() {
@@ -92,37 +109,94 @@ async fn unread_answers_stop_the_reading_of_frames() {
 /// A request with an idempotency key runs to its end although its client hangs up, and holds its permit until then.
 #[tokio::test]
 async fn clients_that_hang_up_have_no_more_requests_under_way_than_there_are_permits() {
-    let mut scene = Scene::with("requests_max = 3", |_| None).await;
+    let mut scene = Scene::with("requests_max = 3", silent_on_held).await;
+    let mut held = Vec::new();
     for number in 0..3 {
         let mut raw = scene.connect().await;
         let key = format!("idempotency-key: {number}");
         raw.send(post("/principal", &[&key, "x-user: ann"], "held")).await;
-        scene.worker_gets("held").await;
+        held.push(scene.held().await);
     }
-    // Their clients have hung up, and no permit comes back: each connection below is accepted after theirs have ended.
-    let (mut asked, begun) = (0, std::time::Instant::now());
-    // The route's timeout is 5 s.
-    while asked < 20 && begun.elapsed() < std::time::Duration::from_secs(2) {
-        let mut raw = scene.connect().await;
-        raw.send(post("/ask/1", &["connection: close"], "1")).await;
-        let answer = raw.rest().await;
-        assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("overloaded"), "{answer}");
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-        asked += 1;
+    // Their clients have hung up, and no permit has come back.
+    scene
+        .metric_becomes(OUTCOMES, "route=\"/principal\",method=\"POST\",event=\"order.update\",outcome=\"hung-up\"", 3)
+        .await;
+    let ask = || post("/ask/1", &["connection: close"], "1");
+    let answer = scene.exchange(ask()).await;
+    assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("overloaded"), "{answer}");
+    // A reply ends a request, although no client waits for it.
+    scene.bench.reply(&held[0], Reply::new("done")).await;
+    scene.metric_becomes(IN_FLIGHT, "route=\"/principal\"", 2).await;
+    let answer = scene.exchange(ask()).await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+}
+
+/// A request with an idempotency key runs to its end although its stream is reset, and a stream that is reset does not count
+/// as one of the connection's. One connection cannot take all permits that way.
+#[tokio::test]
+async fn resets_do_not_let_one_connection_take_every_permit() {
+    let mut scene = Scene::with("requests_max = 10\nhttp2_streams_max = 2", silent_on_held).await;
+    let mut other = scene.connect().await;
+    let mut other_is_answered = async || {
+        other.send(post("/ask/1", &[], "other")).await;
+        let answer = other.response().await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    };
+    let keyed = |stream: u32| {
+        let key = stream.to_string();
+        let headers = [request("POST", "/principal"), vec![("x-user", "ann"), ("idempotency-key", &key)]].concat();
+        [frame(HEADERS, END_HEADERS, stream, &block(&headers)), frame(DATA, END_STREAM, stream, b"held")].concat()
+    };
+    let mut raw = scene.http2(NO_TABLE).await;
+    let mut held = Vec::new();
+    for stream in [1, 3, 5, 7] {
+        raw.send(keyed(stream)).await;
+        held.push(scene.held().await);
+        raw.send(frame(RST_STREAM, 0, stream, &CANCEL)).await;
     }
-    // The route's timeout ends them.
-    streamerson_test::eventually("a permit to come back", async || {
-        let mut raw = scene.connect().await;
-        raw.send(post("/hurry", &["connection: close"], "1")).await;
-        raw.rest().await.starts_with("HTTP/1.1 504 ").then_some(())
-    })
-    .await;
+    for stream in (9..49).step_by(2) {
+        raw.send(keyed(stream)).await;
+        assert_eq!(raw.frames_until_answer(stream).await, Some(503), "{stream}");
+        let problem = String::from_utf8(raw.frame_of(DATA).await.payload).unwrap();
+        assert!(problem.contains("requests of this connection are under way: at most 4,"), "{problem}");
+        assert!(problem.contains("\"reason\":\"overloaded\""), "{problem}");
+    }
+    other_is_answered().await;
+    let mut second = scene.http2(NO_TABLE).await;
+    second.send(get(1, "/ask/1")).await;
+    assert_eq!(second.frames_until_answer(1).await, Some(200));
+
+    // A request that ends makes room for another on its connection.
+    scene.bench.reply(&held[0], Reply::new("done")).await;
+    scene.metric_becomes(IN_FLIGHT, "route=\"/principal\"", 3).await;
+    raw.send(get(49, "/ask/1")).await;
+    assert_eq!(raw.frames_until_answer(49).await, Some(200));
+}
+
+/// A reset is seen a moment later by the request than by the connection, which accepts the next stream at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_at_its_bound_may_replace_all_of_its_requests_at_once() {
+    let scene = Scene::with("http2_streams_max = 20", silent_on_post).await;
+    for _ in 0..5 {
+        let mut raw = scene.http2(NO_TABLE).await;
+        let streams = |first: u32| (first..).step_by(2).take(20);
+        let opened = streams(1).flat_map(|stream| {
+            let head = frame(HEADERS, END_HEADERS, stream, &block(&request("POST", "/ask/1")));
+            [head, frame(DATA, END_STREAM, stream, b"held")].concat()
+        });
+        raw.send(opened.collect::<Vec<_>>()).await;
+        scene.metric_becomes(IN_FLIGHT, "method=\"POST\",event=\"order.update\"", 20).await;
+        let resets = streams(1).flat_map(|stream| frame(RST_STREAM, 0, stream, &CANCEL));
+        let gets = streams(101).flat_map(|stream| get(stream, "/ask/1"));
+        raw.send(resets.chain(gets).collect::<Vec<_>>()).await;
+        for _ in 0..20 {
+            assert_eq!(raw.frame_of(HEADERS).await.status(), 200);
+        }
+    }
 }
 
 #[tokio::test]
 async fn more_requests_than_there_is_room_for_are_told_to_come_back() {
-    let silent_on_held =
-        |message: &streamerson_core::Message| (message.payload != "held").then(|| echo(message)).flatten();
     let mut scene = Scene::with("requests_max = 3", silent_on_held).await;
     let mut held = Vec::new();
     for _ in 0..3 {
@@ -138,11 +212,12 @@ async fn more_requests_than_there_is_room_for_are_told_to_come_back() {
     assert!(refused.contains("\"reason\":\"overloaded\""), "{refused}");
     held.pop();
     // The place of one that hung up is free again.
-    loop {
-        raw.send(post("/ask/1", &[], "2")).await;
-        if raw.response().await.starts_with("HTTP/1.1 200 ") {
-            break;
-        }
+    scene.metric_becomes(IN_FLIGHT, "route=\"/ask/{case}\"", 2).await;
+    raw.send(post("/ask/1", &[], "2")).await;
+    let answer = raw.response().await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    // The request that was taken back may have come to the worker as a cancellation, which has no payload.
+    while let Ok(message) = scene.messages.try_recv() {
+        assert_ne!(message.payload, "1", "what is refused never comes to the worker");
     }
-    scene.worker_gets("2").await;
 }

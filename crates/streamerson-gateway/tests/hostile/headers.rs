@@ -79,13 +79,50 @@ async fn a_header_that_a_route_needs_cannot_be_removed_by_the_client() {
             }
         }
     }
-    // A header that no route looks at ends here, and the gateway reads its own headers without it.
-    let lines = ["connection: close, x-other, x-request-id", "x-other: secret", "x-request-id: mine", "x-a: 1"];
+    // A header that no route looks at ends here.
+    let lines = ["connection: close, x-other", "x-other: secret", "x-a: 1"];
     let answer = scene.exchange(post("/ask/1", &lines, "last")).await;
-    assert!(answer.starts_with("HTTP/1.1 200 ") && !answer.contains("mine"), "{answer}");
-    assert!(!answer.contains("secret"), "{answer}");
+    assert!(answer.starts_with("HTTP/1.1 200 ") && !answer.contains("secret"), "{answer}");
     // Nothing that was refused came to the worker.
     scene.worker_gets("last").await;
+}
+
+/// Every route forwards trace context, and a request id names the response and the line in the access log: a proxy in front
+/// that sets them relies on that.
+#[tokio::test]
+async fn trace_context_and_a_request_id_cannot_be_removed_by_the_client() {
+    const SENT: [&str; 3] = [
+        "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        "tracestate: a=1",
+        "x-request-id: mine",
+    ];
+    let mut scene = Scene::new().await;
+    let asked = async |scene: &Scene, path, connection: &str, sent: &[&str]| {
+        let connection = format!("connection: close, {connection}");
+        scene.exchange(post(path, &[&[connection.as_str()], sent].concat(), "\"last\"")).await
+    };
+    for path in ["/ask/1", "/shop/1", "/principal", "/sharded-by-host"] {
+        for named in ["TraceParent", "tracestate"] {
+            let answer = asked(&scene, path, named, &SENT).await;
+            assert!(
+                answer.starts_with("HTTP/1.1 400 ") && answer.contains("x-request-id: mine\r\n"),
+                "{path}: {answer}"
+            );
+            let detail = format!("the header Connection names {}", named.to_ascii_lowercase());
+            assert!(answer.contains(&detail), "{path}: {answer}");
+        }
+    }
+    // Nothing that was refused came to the worker. Headers that the request does not have cannot be removed from it.
+    let answer = asked(&scene, "/ask/1", "traceparent, tracestate", &[]).await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    scene.worker_gets("\"last\"").await;
+
+    for (path, status) in [("/ask/1", 200), ("/shop/1", 400), ("/nowhere", 404)] {
+        let answer = asked(&scene, path, "x-request-id", &SENT).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{path}: {answer}");
+        assert!(answer.contains("x-request-id: mine\r\n"), "{path}: {answer}");
+        assert_eq!(answer.matches("mine").count(), 1, "it goes to no worker: {answer}");
+    }
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! HTTP/2 that breaks a rule, or waits for nothing.
 
+use streamerson_core::{Topic, shards::Shards};
+
 use crate::{
     frames::{
         ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, PREFACE, PROTOCOL_ERROR, RST_STREAM,
@@ -11,6 +13,9 @@ use crate::{
 
 const SHORT: &str = "head_timeout = \"1s\"\nsend_timeout = \"2s\"";
 const INITIAL_WINDOW_SIZE: u16 = 4;
+/// No table of headers, so that each status is spelled out.
+const PLAIN: &[(u16, u32)] = &[(HEADER_TABLE_SIZE, 0)];
+const HEADER_TABLE_SIZE: u16 = 1;
 
 #[tokio::test]
 async fn requests_in_clear_text_are_answered_as_any_other() {
@@ -36,6 +41,41 @@ async fn requests_in_clear_text_are_answered_as_any_other() {
     // A body that does not come.
     raw.send(frame(HEADERS, END_HEADERS, 17, &block(&request("POST", "/hurry")))).await;
     assert_eq!(raw.frame_of(HEADERS).await.status(), 408);
+}
+
+/// HTTP/2 has the host in `:authority`, and clients send no `Host`: routes that use the header see the authority in it.
+#[tokio::test]
+async fn the_authority_is_the_host_that_principals_and_shards_are_told_apart_by() {
+    let scene = Scene::new().await;
+    let shards = Shards::new(Topic::new("parts").unwrap(), 2).unwrap();
+    let mut hosts = (0..).map(|n| format!("host-{n}.example"));
+    let mut host_of = |shard: &Topic| hosts.find(|host| shards.of(host.as_bytes()) == *shard).unwrap();
+    let hosts: Vec<_> = shards.iter().map(|shard| host_of(&shard)).collect();
+    let mut raw = scene.http2(PLAIN).await;
+    let mut stream = 1;
+    let mut status = async |path, host: &str| {
+        let headers = [
+            (":method", "POST"),
+            (":scheme", "http"),
+            (":authority", host),
+            (":path", path),
+            ("idempotency-key", "the-same"),
+        ];
+        raw.send(frame(HEADERS, END_HEADERS | END_STREAM, stream, &block(&headers))).await;
+        stream += 2;
+        raw.frame_of(HEADERS).await.status()
+    };
+    // Each host twice: the second request is a repetition of the first of its host, and of no other host.
+    for host in hosts.iter().chain(&hosts) {
+        assert_eq!(status("/principal-host", host).await, 200, "{host}");
+    }
+    assert_eq!(scene.bench.appended().await, 2, "one request for each host");
+
+    for (host, shard) in hosts.iter().zip(shards.iter()) {
+        assert_eq!(status("/sharded-by-host", host).await, 202, "{host}");
+        let info = scene.bench.broker.stream_info(&shard.inbound()).await.unwrap();
+        assert_eq!(info.map(|info| info.len), Some(1), "{host} belongs to {shard}");
+    }
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ use std::{convert::Infallible, fmt, net::SocketAddr, str::FromStr, time::Duratio
 
 use streamerson_core::{Message, Metrics};
 use streamerson_gateway::server::{Config, Overrides, Server};
+use streamerson_test::eventually;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpSocket, TcpStream},
@@ -58,6 +59,7 @@ method = "POST"
 path = "/principal"
 topic = "orders"
 event = "order.update"
+timeout = "15s"
 [route.idempotency]
 principal = "x-user"
 
@@ -67,6 +69,22 @@ path = "/sharded"
 topic = "parts"
 shard_by = "x-customer"
 event = "part.update"
+
+[[route]]
+method = "POST"
+path = "/principal-host"
+topic = "orders"
+event = "order.update"
+[route.idempotency]
+principal = "host"
+
+[[route]]
+method = "POST"
+path = "/sharded-by-host"
+topic = "parts"
+shard_by = "host"
+event = "part.update"
+mode = "emit"
 
 [topic.parts]
 shards = 2
@@ -141,14 +159,11 @@ impl Scene {
 
     /// Awaits that a metric has this value.
     pub(crate) async fn metric_becomes(&self, name: &str, label: &str, value: u64) {
-        let becomes = async {
-            while self.metric(name, label).await != value {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        };
-        if timeout(PATIENCE, becomes).await.is_err() {
-            panic!("{name} is not {value} but {}", self.metric(name, label).await);
-        }
+        // A metric can only be read, so there is no event to await.
+        eventually(&format!("{name} of {label} to be {value}"), async || {
+            (self.metric(name, label).await == value).then_some(())
+        })
+        .await;
     }
 
     /// Sends these bytes on a connection of their own, and answers all that comes until the server closes it.
@@ -162,6 +177,13 @@ impl Scene {
     pub(crate) async fn worker_gets(&mut self, payload: &str) {
         let next = timeout(PATIENCE, self.messages.recv()).await.expect("a message in time").unwrap();
         assert_eq!(next.payload, payload);
+    }
+
+    /// The next message that the worker gets, which has the payload `held`.
+    pub(crate) async fn held(&mut self) -> Message {
+        let next = timeout(PATIENCE, self.messages.recv()).await.expect("a message in time").unwrap();
+        assert_eq!(next.payload, "held");
+        next
     }
 
     /// Somebody who asks all the time, and is answered.

@@ -123,7 +123,7 @@ async fn bytes_that_wait_are_bounded_over_all_connections() {
     let scene = Scene::with("response_bytes_max = 1000000", sized).await;
     let mut raw = scene.http2(CLOSED).await;
     // The third is handled, and its reply does not fit. The fourth is not let in.
-    assert_eq!(statuses(&mut raw, 1, 4, "/ask/400000").await, [200, 200, 503, 503]);
+    assert_eq!(statuses(&mut raw, 1, 4, "/ask/400000").await, [200, 200, 500, 503]);
     assert_eq!(scene.bench.appended().await, 3);
     assert_eq!(scene.metric(OUTCOMES, "outcome=\"response-memory\"").await, 1);
     assert_eq!(scene.metric(OUTCOMES, "outcome=\"overloaded\"").await, 1);
@@ -136,7 +136,8 @@ async fn bytes_that_wait_are_bounded_over_all_connections() {
     raw.send(window_update(5, 10_000)).await;
     let problem = raw.frame_of(DATA).await;
     let problem = String::from_utf8_lossy(&problem.payload).into_owned();
-    assert!(problem.contains("the request was handled") && problem.contains("\"reason\":\"overloaded\""), "{problem}");
+    assert!(problem.contains("the request was handled, but its reply was dropped"), "{problem}");
+    assert!(problem.contains("\"reason\":\"response-memory\""), "{problem}");
     raw.send(window_update(1, 400_000)).await;
     assert_eq!(body_len(&mut raw, 1).await, 400_000);
     assert!(scene.exchange(post("/ask/1", &["connection: close"], "1")).await.starts_with("HTTP/1.1 200 "));
@@ -148,13 +149,33 @@ async fn bytes_that_wait_are_bounded_over_all_connections() {
 async fn bytes_that_wait_are_bounded_on_one_connection_of_http2() {
     let scene = Scene::with("http2_response_bytes_max = 500000", sized).await;
     let mut greedy = scene.http2(CLOSED).await;
-    assert_eq!(statuses(&mut greedy, 1, 4, "/ask/400000").await, [200, 503, 503, 503]);
+    assert_eq!(statuses(&mut greedy, 1, 4, "/ask/400000").await, [200, 500, 503, 503]);
     assert_eq!(scene.bench.appended().await, 2);
     let mut other = scene.http2(CLOSED).await;
     assert_eq!(statuses(&mut other, 1, 1, "/ask/400000").await, [200]);
     greedy.send(window_update(1, 400_000)).await;
     assert_eq!(body_len(&mut greedy, 1).await, 400_000);
     assert_eq!(statuses(&mut greedy, 9, 1, "/ask/400000").await, [200]);
+}
+
+/// The request was handled, so a client must not take its dropped reply for a request that may be sent again.
+#[tokio::test]
+async fn a_reply_that_is_dropped_is_500_and_a_repetition_with_its_key_gets_it() {
+    let mut scene = Scene::with("response_bytes_max = 20000", sized).await;
+    let keyed = || post("/principal", &["idempotency-key: one", "x-user: ann", "connection: close"], "6000");
+    let mut held = scene.http2(CLOSED).await;
+    assert_eq!(statuses(&mut held, 1, 1, "/ask/15000").await, [200]);
+    scene.worker_gets("").await;
+    let dropped = scene.exchange(keyed()).await;
+    assert!(dropped.starts_with("HTTP/1.1 500 ") && !dropped.contains("retry-after"), "{dropped}");
+    assert!(dropped.contains("\"reason\":\"response-memory\""), "{dropped}");
+    scene.worker_gets("6000").await;
+
+    drop(held);
+    scene.metric_becomes(BUFFERED, "", 0).await;
+    let repeated = scene.exchange(keyed()).await;
+    assert!(repeated.starts_with("HTTP/1.1 200 ") && repeated.ends_with(&"7".repeat(6_000)), "{repeated}");
+    assert_eq!(scene.bench.appended().await, 2, "the repetition is not handled again");
 }
 
 #[tokio::test]

@@ -84,16 +84,21 @@ async fn requests_have_names_and_the_access_log_has_a_line_for_each() {
         assert!(line.contains(part), "{part} is not in {line}");
     }
     assert!(line.contains(nowhere.header("x-request-id").unwrap()), "{line}");
-    assert!(gateway.process.stderr_line("/ask/teapot").await.contains("status=418"));
+    let line = gateway.process.stderr_line("/ask/teapot").await;
+    assert!(line.contains("status=418") && line.contains("request_id=\"abc-1\""), "{line}");
+    // The message's id is there as well, and a client that names no request, or in a way that cannot be repeated, gets no field.
+    assert!(line.contains(" id=\""), "{line}");
+    assert_eq!(gateway.process.stderr().matches("request_id=").count(), 1, "{}", gateway.process.stderr());
     assert!(!gateway.process.stderr().contains("secret"));
     let mut hung_up = gateway.connect().await;
-    hung_up.send("GET /ask/slow", &[], "").await.unwrap();
+    hung_up.send("GET /ask/slow", &[("x-request-id", "gone-1")], "").await.unwrap();
     streamerson_test::eventually("it to be handled", async || {
         (scene.pending_and_lag("orders", "orders").await == Some((1, Some(0)))).then_some(())
     })
     .await;
     drop(hung_up);
-    assert!(gateway.process.stderr_line("outcome=\"hung-up\"").await.contains("path=\"/ask/slow\""));
+    let line = gateway.process.stderr_line("outcome=\"hung-up\"").await;
+    assert!(line.contains("path=\"/ask/slow\"") && line.contains("request_id=\"gone-1\""), "{line}");
     worker.stop().await;
     gateway.process.terminate().await;
 }

@@ -81,7 +81,7 @@ pub(crate) struct Limits {
 /// What bounds a connection of HTTP/2.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Http2Limits {
-    /// Requests that may be under way at the same time.
+    /// Streams that may be open at the same time; twice as many requests may be under way.
     pub(crate) streams_max: u32,
     /// Bytes of response bodies that may wait for the client to take them.
     pub(crate) response_bytes_max: usize,
