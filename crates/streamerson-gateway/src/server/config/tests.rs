@@ -176,7 +176,7 @@ fn a_table_under_a_route_is_about_requests_that_are_repeated() {
     // It has room for one reply, or every request with a key would be refused.
     let small = "[route.idempotency]\nreply_bytes_max = 4000\n[topic.orders]\nidempotency_bytes_max = 4000\n";
     let small = complaints(&format!("{ROUTE}{small}"));
-    let expected = "topic.orders.idempotency_bytes_max: a request to /orders with an idempotency key needs room for 4";
+    let expected = "topic.orders.idempotency_bytes_max: a request to /a with an idempotency key needs room for 4337 ";
     assert!(small.contains(expected) && small.contains("default:orders has 4000 for all of them"), "{small}");
     let large = complaints(&format!("{ROUTE}[route.idempotency]\nreply_bytes_max = 268435456\n"));
     assert!(large.contains("route.idempotency.reply_bytes_max: "), "{large}");
