@@ -1,6 +1,6 @@
 //! Requests, events and replies between the documented gateways and workers.
 
-use std::time::Duration;
+use std::{fs, time::Duration};
 
 use streamerson_core::{
     EntryId, MessageId, Name, Reply, Topic,
@@ -10,7 +10,7 @@ use streamerson_core::{
     group::{Member, MemberConfig, Outcome, Settled},
     wire::WireFormat,
 };
-use streamerson_test::eventually;
+use streamerson_test::{RespClient, Value, eventually};
 
 use crate::scene::{connect, join, nothing_was_denied, orders, request, spawn, spawn_all, spawn_all_with_js};
 
@@ -135,4 +135,37 @@ async fn users_of_one_topic_do_all_that_it_takes() {
         assert_eq!(member.leave(Duration::from_secs(10)).await, 0);
     }
     nothing_was_denied(&server).await;
+}
+
+/// A worker that calls another topic needs the gateway's line of that topic, but `idem:*`, and may write to the inboxes of
+/// all its callers.
+#[tokio::test]
+async fn a_worker_calls_another_topic_by_the_gateways_line_of_it() {
+    let (server, [_, payments_worker, _, worker]) = spawn_all().await;
+    let text = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/redis.md")).expect("the document");
+    let line = text.lines().find(|line| line.starts_with("ACL SETUSER orders-gateway ")).expect("the line");
+    let line = line.replace("shop:orders", "shop:payments");
+    let rights = line.split(' ').filter(|word| word.starts_with(['~', '+']) && !word.contains(":idem:"));
+    let words = ["ACL", "SETUSER", &worker.0].into_iter().chain(rights);
+    assert_eq!(server.command(words).await.text(), "OK");
+
+    let payments = Topic::new("shop:payments").expect("a topic");
+    let broker = connect(&server, &payments_worker).await;
+    let joined = Member::join(broker, payments.clone(), Name::unique(), MemberConfig::default()).await;
+    let mut member = joined.expect("a member");
+    let client = Client::new(connect(&server, &worker).await);
+    let answer = async {
+        member.next().await.expect("a delivery").settle(Outcome::Replied(Reply::new("paid"))).await;
+    };
+    let (reply, ()) = futures_util::future::join(client.request(&payments, request("pay")), answer).await;
+    assert_eq!(reply.expect("a reply").payload, "paid");
+    client.close().await;
+    nothing_was_denied(&server).await;
+
+    let mut client = RespClient::connect(server.address()).await.expect("a connection");
+    assert_eq!(client.command(["AUTH", &worker.0, &worker.1]).await.expect("an answer").text(), "OK");
+    let forged = client.command(["XADD", "{shop:payments}:re:another", "*", "m", "reply a - -"]).await;
+    assert!(matches!(forged.expect("an answer"), Value::Bulk(_)));
+    let kept = client.command(["SET", "{shop:payments}:idem:a", "x"]).await.expect("an answer");
+    assert!(matches!(&kept, Value::Error(error) if error.starts_with("NOPERM")), "{kept:?}");
 }
