@@ -17,7 +17,9 @@ cd "$dir"
 packages=("nginx=1.22.1-9*" "haproxy=2.6.12-1*" liblua5.3-0 libopentracing-c-wrapper0 libopentracing1)
 apt-get download -qq "${packages[@]}" >/dev/null 2>&1 || { apt-get update -qq && apt-get download -qq "${packages[@]}" >/dev/null; }
 for package in ./*.deb; do dpkg-deb -x "$package" root; done
-export LD_LIBRARY_PATH="$dir/root/usr/lib/x86_64-linux-gnu"
+# The directories of libraries are named after the architecture.
+LD_LIBRARY_PATH=$(find "$dir/root/usr/lib" -name '*.so.*' -printf '%h\n' | sort -u | paste -sd :)
+export LD_LIBRARY_PATH
 nginx=$dir/root/usr/sbin/nginx haproxy=$dir/root/usr/sbin/haproxy
 "$nginx" -v 2>&1
 # Not `head`, which closes the pipe: the next write to it would end this script.

@@ -3,6 +3,7 @@
 mod common;
 
 use std::{
+    future::{Ready, ready},
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering},
@@ -27,6 +28,15 @@ async fn emit(running: &Running, event: &str, id: &MessageId) {
     let message = Message::new(event.parse().expect("an event type"), "").with_id(id.clone());
     running.client.emit(&topic(), message).await.expect("emitted");
     running.idle().await;
+}
+
+/// A handler that counts its messages and replies with 1000 bytes.
+fn thousand_bytes(handled: &Arc<AtomicU32>) -> impl Fn() -> Ready<String> + Clone + Send + Sync + 'static {
+    let counted = Arc::clone(handled);
+    move || {
+        counted.fetch_add(1, Ordering::Relaxed);
+        ready("x".repeat(1000))
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -103,11 +113,7 @@ async fn another_message_with_the_same_id_is_refused() {
 #[tokio::test(start_paused = true)]
 async fn what_is_remembered_is_bounded() {
     let handled = Arc::new(AtomicU32::new(0));
-    let counted = Arc::clone(&handled);
-    let large = async move || {
-        counted.fetch_add(1, Ordering::Relaxed);
-        "x".repeat(1000)
-    };
+    let large = thousand_bytes(&handled);
     let layer = DeduplicateLayer::within(WINDOW).reply_bytes_max(1200).bytes_max(4000);
     let running = Running::start(consumer().on("ask", large).layer(layer));
     let send = async |id: &MessageId| {
@@ -133,11 +139,7 @@ async fn what_is_remembered_is_bounded() {
 #[tokio::test(start_paused = true)]
 async fn a_large_reply_is_not_kept_and_its_message_not_handled_again() {
     let handled = Arc::new(AtomicU32::new(0));
-    let counted = Arc::clone(&handled);
-    let large = async move || {
-        counted.fetch_add(1, Ordering::Relaxed);
-        "x".repeat(1000)
-    };
+    let large = thousand_bytes(&handled);
     let running =
         Running::start(consumer().on("ask", large).layer(DeduplicateLayer::within(WINDOW).reply_bytes_max(999)));
     let id = MessageId::unique();

@@ -19,13 +19,8 @@ pub struct InvalidName {
 
 impl InvalidName {
     pub(crate) fn new(what: &'static str, rule: &'static str, value: &str) -> Self {
-        // A text from the network may be long: what is shown of it is bounded.
-        let shown = match value.rsplit_once('@') {
-            // No name has an @, and the text before one may be a login: the value may be a part of an address.
-            Some((_, place)) if !value.contains("://") => format!("***@{place}"),
-            _ => text::redacted(value).into_owned(),
-        };
-        let shown = shown.chars().take(80).collect();
+        // The value may be a part of an address, and a text from the network may be long: what is shown of it is bounded.
+        let shown = text::redacted(value).chars().take(80).collect();
         Self { what, rule, value: shown }
     }
 }
@@ -389,5 +384,19 @@ mod tests {
     fn an_error_shows_the_rule_and_a_bounded_value() {
         let error = Name::new("no spaces ".repeat(100)).unwrap_err().to_string();
         assert!(error.contains("1 to 64 characters") && error.len() < 300, "{error}");
+    }
+
+    /// An address in the place of a name, and the part of one behind its first colon.
+    #[test]
+    fn an_error_shows_no_password() {
+        for (value, shown) in [
+            ("5ecret@host", "***@host"),
+            ("ann@host:5ecret", "***@host:***"),
+            ("/x?pass=5ecret", "/x?***"),
+            ("//a:5ecret@h1,redis://b:5ecret", "//***@h1,redis:***"),
+        ] {
+            let error = Name::new(value).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("{shown:?} is not a valid name")), "{error}");
+        }
     }
 }

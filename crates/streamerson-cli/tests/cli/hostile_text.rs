@@ -96,6 +96,13 @@ async fn an_address_in_the_wrong_place_shows_no_password() {
         format!("redis://ann:{PASSWORD}"),
         format!("redis://{PASSWORD}:@host"),
         format!("ann:{PASSWORD}@redis://host"),
+        format!("redis+unix:/x?pass={PASSWORD}"),
+        format!("{PASSWORD}@host"),
+        format!("ann@host:{PASSWORD}"),
+        format!("/run/r.sock?user=a&pass={PASSWORD}"),
+        format!("redis://a:{PASSWORD}@h1,redis://b:{PASSWORD}@h2"),
+        format!("redis://a:{PASSWORD}@h1,redis://b:{PASSWORD}"),
+        format!("redis://o'neil:{PASSWORD}"),
     ];
     let path = scene.server.directory().join("g.toml");
     for address in &places {

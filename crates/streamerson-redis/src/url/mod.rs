@@ -8,6 +8,8 @@ use std::{
     str::FromStr,
 };
 
+use streamerson_core::text::redacted;
+
 /// The port that a URL without one means.
 pub const PORT_DEFAULT: u16 = 6379;
 
@@ -24,8 +26,8 @@ pub const PORT_DEFAULT: u16 = 6379;
 /// [`ca_file`](crate::RedisConfig::ca_file) and its neighbours. Each form takes `role` as well, which is
 /// [`RedisConfig::role`](crate::RedisConfig::role). A parameter that is unknown is an error.
 ///
-/// Neither `Display` nor `Debug` shows the password, nor a user without one, as that may be a password in the wrong place.
-/// So a `RedisUrl` can go into logs and errors as it is.
+/// Neither `Display` nor `Debug` shows the password, nor a user that has none or holds an `@`, as that may be a password in
+/// the wrong place. So a `RedisUrl` can go into logs and errors as it is.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RedisUrl {
     endpoint: Endpoint,
@@ -106,25 +108,30 @@ impl RedisUrl {
             match (&self.user, self.password.as_deref()) {
                 // People write a password alone where the user belongs.
                 (_, None) | (Some(_), Some("")) => f.write_str("***@")?,
-                (user, Some(_)) => write!(f, "{}:***@", user.as_deref().unwrap_or_default())?,
+                (user, Some(_)) => write!(f, "{}:***@", shown_user(user.as_deref().unwrap_or_default()))?,
             }
         }
         match host.contains(':') {
             true => write!(f, "[{host}]")?,
-            false => f.write_str(host)?,
+            false => f.write_str(&redacted(host))?,
         }
         write!(f, ":{port}/{}", self.database)
     }
 
     fn fmt_unix(&self, f: &mut fmt::Formatter<'_>, path: &Path) -> fmt::Result {
-        write!(f, "redis+unix://{}?db={}", path.display(), self.database)?;
+        write!(f, "redis+unix://{}?db={}", redacted(&path.display().to_string()), self.database)?;
         match (&self.user, self.password.as_deref()) {
             (None, None) => Ok(()),
             (None, Some(_)) => f.write_str("&pass=***"),
             (Some(_), None | Some("")) => f.write_str("&user=***"),
-            (Some(user), Some(_)) => write!(f, "&user={user}&pass=***"),
+            (Some(user), Some(_)) => write!(f, "&user={}&pass=***", shown_user(user)),
         }
     }
+}
+
+/// A user, unless it holds an `@`: of two addresses in one URL, the first and its password are a part of the user.
+fn shown_user(user: &str) -> &str {
+    if user.contains('@') { "***" } else { user }
 }
 
 impl fmt::Display for RedisUrl {
@@ -147,7 +154,7 @@ impl FromStr for RedisUrl {
     type Err = UrlError;
 
     fn from_str(text: &str) -> Result<Self, UrlError> {
-        parse::parse(text).map_err(|kind| UrlError { url: parse::redact(text), kind })
+        parse::parse(text).map_err(|kind| UrlError { url: parse::redact(text).into_owned(), kind })
     }
 }
 

@@ -1,8 +1,9 @@
 //! A URL taken apart, and what of a mistaken one can be shown.
 
-use std::path::PathBuf;
+use std::{borrow::Cow, path::PathBuf};
 
 use percent_encoding::percent_decode_str;
+use streamerson_core::text::redacted;
 
 use super::{Endpoint, PORT_DEFAULT, RedisUrl, TlsSettings, UrlErrorKind};
 
@@ -161,53 +162,10 @@ fn non_empty(text: String) -> Option<String> {
     Some(text).filter(|text| !text.is_empty())
 }
 
-/// The text of a URL that may be malformed, without any part that may be its password: all between the user's colon and
-/// the last `@`, a user alone, a port or database that is no number, and any query. Of a text without a scheme, each part
-/// may be one.
-pub(super) fn redact(text: &str) -> String {
-    let Some((scheme, rest)) = text.split_once("://").filter(|(scheme, _)| is_scheme(scheme)) else {
-        return "***".to_owned();
-    };
-    let (rest, query) = match rest.find(['?', '#']) {
-        // A password that has a `?` and a query that has an `@` look the same.
-        Some(at) if rest[at..].contains('@') => return format!("{scheme}://***"),
-        Some(at) => (&rest[..at], format!("{}***", &rest[at..=at])),
-        None => (rest, String::new()),
-    };
-    let (credentials, place) = match rest.rsplit_once('@') {
-        Some((credentials, place)) => (Some(credentials), place),
-        None => (None, rest),
-    };
-    let credentials = match credentials.map(|text| text.split_once(':')) {
-        None => String::new(),
-        Some(None | Some((_, ""))) => "***@".to_owned(),
-        Some(Some((user, _))) => format!("{user}:***@"),
-    };
-    format!("{scheme}://{credentials}{}{query}", redact_place(place))
-}
-
-/// Host, port and database, or the path of a socket. Of a login without a host, the password stands in the place of the
-/// port.
-fn redact_place(place: &str) -> String {
-    if place.starts_with('/') {
-        return place.to_owned();
+/// The text of a URL that may be malformed, [redacted]. Of a text without a scheme, each part may be the password.
+pub(super) fn redact(text: &str) -> Cow<'_, str> {
+    match text.split_once("://") {
+        Some((scheme, _)) if is_scheme(scheme) => redacted(text),
+        _ => "***".into(),
     }
-    let (authority, database) = place.split_once('/').unwrap_or((place, ""));
-    // The colons of an IPv6 address stand in brackets.
-    let host_end = match authority.rfind(']') {
-        Some(end) => end + 1,
-        None if authority.starts_with('[') => return "***".to_owned(),
-        None => authority.find(':').unwrap_or(authority.len()),
-    };
-    let (host, port) = authority.split_at(host_end);
-    let is_port = port.is_empty() || port.strip_prefix(':').is_some_and(is_number);
-    match (is_port, is_number(database)) {
-        (true, true) => place.to_owned(),
-        (true, false) => format!("{authority}/***"),
-        (false, _) => format!("{host}:***"),
-    }
-}
-
-fn is_number(text: &str) -> bool {
-    text.bytes().all(|byte| byte.is_ascii_digit())
 }

@@ -137,6 +137,11 @@ fn a_password_in_the_place_of_a_user_does_not_show() {
         // An empty password follows the user: the user may still be the password.
         ("redis://5ecret:@host", "redis://***@host:6379/0"),
         ("redis://:@host", "redis://:***@host:6379/0"),
+        // Two addresses: the user is all before the first colon behind the scheme.
+        ("redis://5ecret@h1,redis://5ecret@h2", "redis://***:***@h2:6379/0"),
+        ("redis://a:5ecret@h1,redis://b:5ecret@h2", "redis://a:***@h2:6379/0"),
+        // A parameter that no `?` begins is a part of the host.
+        ("redis://host&pass=5ecret", "redis://host&pass=***:6379/0"),
     ] {
         assert_eq!(
             (url(text).to_string(), format!("{:?}", url(text))),
@@ -148,6 +153,7 @@ fn a_password_in_the_place_of_a_user_does_not_show() {
         assert_eq!(url("redis+unix:///s?user=5ecret").to_string(), "redis+unix:///s?db=0&user=***");
         assert_eq!(url("redis+unix:///s?user=5ecret&pass=").to_string(), "redis+unix:///s?db=0&user=***");
         assert_eq!(url("redis+unix:///s?pass=5ecret").to_string(), "redis+unix:///s?db=0&pass=***");
+        assert_eq!(url("redis+unix:///s&pass=5ecret").to_string(), "redis+unix:///s&pass=***?db=0");
     }
     for wrong in [
         "redis://ann:5ecret",
@@ -167,6 +173,14 @@ fn a_password_in_the_place_of_a_user_does_not_show() {
         "ann:5ecret@redis://host",
         "ann:5ecret",
         "5ecret",
+        "redis+unix:/x?pass=5ecret",
+        "5ecret@host",
+        "ann@host:5ecret",
+        "redis://ann@host:5ecret",
+        "/run/r.sock?user=a&pass=5ecret",
+        "redis://a:5ecret@h1,redis://b:5ecret",
+        "redis://5ecret@h1,redis://5ecret@h2:x",
+        "redis://host/0&token=5ecret",
     ] {
         let error = wrong.parse::<RedisUrl>().unwrap_err();
         assert!(!error.to_string().contains("5ecret"), "{wrong}: {error}");
