@@ -31,8 +31,10 @@ pub fn redacted(value: &str) -> Cow<'_, str> {
     }
     let (scheme, rest) = value.split_at(scheme_len(value));
     let shown = match rest.rsplit_once('@') {
-        // A path may hold an `@`, as systemd's directories of credentials do.
-        _ if is_path(value) => redacted_place(value, path_len(value)).into_owned(),
+        // A directory may hold an `@`, as those of systemd's credentials do; of an address, only a database follows a host.
+        Some((_, place)) if is_path(value) && is_directory(place) => {
+            redacted_place(value, path_len(value)).into_owned()
+        }
         // A password that holds a `?` and a parameter that holds an `@` look the same.
         Some((login, _)) if has_parameters(login) => format!("{scheme}***"),
         Some((_, place)) => format!("{scheme}***@{}", redacted_place(place, host_len(place))),
@@ -93,6 +95,10 @@ fn may_be_address(value: &str) -> bool {
 
 fn is_path(value: &str) -> bool {
     value.starts_with('/') && !value.starts_with("//") && !value.contains(":/")
+}
+
+fn is_directory(place: &str) -> bool {
+    place.split_once('/').is_some_and(|(_, behind)| !behind.is_empty() && !is_number(behind))
 }
 
 /// The length of the scheme of an address and the two slashes behind it; a third slash begins a path.
