@@ -1,14 +1,18 @@
 //! The bound of the marks that one topic may have, in bytes.
 //!
 //! Marks are kept for hours, and callers decide how many there are: without a bound they could fill the broker. The sum is
-//! kept in the broker by a [meter](crate::Broker::charge), so it holds over all processes and restarts.
+//! kept in the broker by a [meter](crate::Broker::charge), so it holds over all processes and is there after restarts.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use tokio::{runtime::Handle, time::Instant};
+use tokio::{
+    runtime::Handle,
+    sync::Notify,
+    time::{Instant, sleep},
+};
 
 use crate::{
     broker::{BrokerError, Charge, Reserved, SharedBroker},
@@ -23,8 +27,12 @@ use crate::{
 const MARK_BYTES: u64 = 200;
 /// How often a budget tells the broker its bytes, and hears the sum of all budgets, while it has any to tell.
 const TOLD_EVERY: Duration = Duration::from_millis(250);
-/// How long a sum stays of use after the broker answered it: a little longer than the pause between two.
-const HEARD_FOR: Duration = TOLD_EVERY.saturating_mul(2);
+/// The longest pause before the broker is told again after an error.
+const TOLD_AGAIN: Duration = Duration::from_secs(10);
+/// How old a sum may be by which a mark is set: the next one is on its way then.
+const HEARD_FOR: Duration = Duration::from_secs(5);
+/// How old a sum may be by which a mark is refused: room may have been given back since.
+const REFUSED_FOR: Duration = Duration::from_millis(20);
 /// How long a reservation outlives the budget that made it, as where its process was killed.
 const RESERVED_FOR: Duration = Duration::from_secs(5);
 /// How many marks of the size of one must have room for that one to be set without a question to the broker.
@@ -58,9 +66,11 @@ impl MarkKind {
 /// The bound of one kind of marks of one topic. Cheap to clone; all clones share one state.
 ///
 /// The bound holds over all budgets of the topic, in this process and others: room is reserved in the broker's meter before
-/// a mark is set. While an eighth of the bound is free and a hundred marks of the size have room, the broker is told
-/// afterwards, a quarter of a second later at most and in one number for all marks. So a burst within that time, at many
-/// processes at once, can go beyond the bound by the bytes that it adds.
+/// a mark is set. While an eighth of the bound is free and a hundred marks of the size have room, as far as is known, no
+/// caller waits for that: the broker is told afterwards, within a quarter of a second and in one number for all marks. So a
+/// burst at several processes at once can go beyond the bound, by the bytes that it adds within half a second.
+///
+/// A process that is killed has not told the bytes of its last quarter of a second; [`flush`](Self::flush) tells them.
 #[derive(Debug, Clone)]
 pub struct MarkBudget(Arc<Inner>);
 
@@ -79,6 +89,8 @@ struct Inner {
     known: Mutex<Known>,
     /// Held while the broker is asked, so that of many callers one asks and the others wait for its answer.
     asking: tokio::sync::Mutex<()>,
+    /// Has the task that tells the broker do so at once.
+    hurry: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -97,7 +109,7 @@ struct Known {
     answered: u64,
     /// The reserved bytes that the broker may know.
     told_reserved: u64,
-    /// Whether a task waits to tell it.
+    /// Whether a task tells it.
     is_telling: bool,
     /// When it was last logged that the bound is near.
     warned_near: Option<Instant>,
@@ -123,8 +135,8 @@ impl MarkBudget {
         let metrics = metrics.marks(topic, kind);
         metrics.on_bytes_max(bytes_max);
         let (topic, holder) = (topic.whole(), Name::unique());
-        let (known, asking) = (Mutex::default(), tokio::sync::Mutex::default());
-        Self(Arc::new(Inner { broker, topic, kind, meter, holder, ttl, bytes_max, metrics, known, asking }))
+        let (known, asking, hurry) = (Mutex::default(), tokio::sync::Mutex::default(), Notify::new());
+        Self(Arc::new(Inner { broker, topic, kind, meter, holder, ttl, bytes_max, metrics, known, asking, hurry }))
     }
 
     /// About how many bytes a mark with this key and a value of this length takes.
@@ -136,41 +148,56 @@ impl MarkBudget {
     /// Reserves bytes for marks that are about to be set; `None` when there is no room for them. Must be called within a
     /// Tokio runtime.
     ///
+    /// Of two budgets that reserve the last room at once, both may be refused.
+    ///
     /// # Errors
     ///
     /// [`BrokerError`] when the broker has to be asked, as nothing is known yet or the bound is near, and cannot be.
     pub async fn reserve(&self, bytes: u64) -> Result<Option<Reservation>, BrokerError> {
-        // Callers that reserve at once can leave no room for each other; the second time they come one after another.
-        for _ in 0..2 {
-            let (reservation, question) = {
-                let mut known = self.lock();
-                let is_fresh = known.heard.is_some_and(|heard| heard.elapsed() < HEARD_FOR);
-                if is_fresh && known.sum().saturating_add(bytes) > self.0.bytes_max {
-                    return Ok(None);
-                }
-                let is_far = is_fresh && self.is_far_from_bound(&known, bytes);
-                known.reserved = known.reserved.saturating_add(bytes);
-                let reservation = Reservation { budget: self.clone(), left: bytes, at_risk: 0 };
-                self.warn_near_bound(&mut known);
-                self.tell_soon(&mut known);
-                if is_far {
-                    return Ok(Some(reservation));
-                }
-                (reservation, known.next_question())
-            };
-            // Of two budgets that take the last room at once, both see the reservation of the other. In a task of its own,
-            // since a caller that gives up in the middle would leave the question open whether its bytes were counted.
-            let budget = self.clone();
-            match tokio::spawn(async move { budget.tell(question).await }).await {
-                Ok(told) => told?,
-                // The runtime is shutting down.
-                Err(_) => return Ok(None),
-            }
-            if self.lock().sum() <= self.0.bytes_max {
-                return Ok(Some(reservation));
+        let Some((reservation, is_far)) = self.reserve_here(bytes).await? else { return Ok(None) };
+        if !is_far {
+            // Each budget hears of the reservations of the others, or they of its own.
+            self.ask().await?;
+            if self.lock().sum() > self.0.bytes_max {
+                return Ok(None);
             }
         }
-        Ok(None)
+        Ok(Some(reservation))
+    }
+
+    /// Reserves bytes without a word to the broker, if they fit by a sum that is young enough. Answers also whether that is
+    /// far from the bound.
+    async fn reserve_here(&self, bytes: u64) -> Result<Option<(Reservation, bool)>, BrokerError> {
+        let mut was_asked = false;
+        loop {
+            let reserved = {
+                let mut known = self.lock();
+                let sum = known.sum().saturating_add(bytes);
+                let age = known.heard.map(|heard| heard.elapsed());
+                match age {
+                    Some(age) if sum <= self.0.bytes_max && (was_asked || age < HEARD_FOR) => {
+                        let is_far = self.is_far_from_bound(&known, bytes);
+                        known.reserved = known.reserved.saturating_add(bytes);
+                        self.tell_soon(&mut known, age >= TOLD_EVERY);
+                        Some((is_far, self.take_warning_near(&mut known)))
+                    }
+                    Some(age) if age < REFUSED_FOR => return Ok(None),
+                    // Asked and not answered, where the runtime is shutting down.
+                    _ if was_asked => return Ok(None),
+                    _ => None,
+                }
+            };
+            if let Some((is_far, warning)) = reserved {
+                let reservation = Reservation { budget: self.clone(), left: bytes, at_risk: 0 };
+                if let Some(bytes) = warning {
+                    self.warn_near_bound(bytes);
+                }
+                return Ok(Some((reservation, is_far)));
+            }
+            // Time makes room, as do reservations that end.
+            self.ask().await?;
+            was_asked = true;
+        }
     }
 
     /// Returns whether so many bytes can be reserved without a question to the broker.
@@ -187,13 +214,23 @@ impl MarkBudget {
 
     fn count(&self, known: &mut Known, bytes: u64) {
         known.untold = known.untold.saturating_add(bytes);
-        self.tell_soon(known);
+        self.tell_soon(known, false);
+    }
+
+    /// Tells the broker at once; to be awaited before a process ends.
+    ///
+    /// # Errors
+    ///
+    /// [`BrokerError`] when the broker cannot be told.
+    pub async fn flush(&self) -> Result<(), BrokerError> {
+        if self.lock().is_told() { Ok(()) } else { self.ask().await }
     }
 
     /// Counts and logs that a mark was not set for want of room.
     pub fn on_refused(&self) {
         self.0.metrics.refused.add_one();
-        if take_warning(&mut self.lock().warned_refused) {
+        let is_warned = take_warning(&mut self.lock().warned_refused);
+        if is_warned {
             let Inner { topic, kind, bytes_max, .. } = &*self.0;
             tracing::warn!(
                 %topic,
@@ -204,36 +241,26 @@ impl MarkBudget {
         }
     }
 
-    /// Has the broker told within a quarter of a second. Outside a runtime, the next mark that is set does so.
-    fn tell_soon(&self, known: &mut Known) {
+    /// Has the broker told, at once or within a quarter of a second. Outside a runtime, the next mark that is set does so.
+    fn tell_soon(&self, known: &mut Known, at_once: bool) {
+        if at_once {
+            self.0.hurry.notify_one();
+        }
         if known.is_telling {
             return;
         }
         let Ok(runtime) = Handle::try_current() else { return };
         known.is_telling = true;
+        runtime.spawn(Telling { budget: self.clone(), is_over: false }.run());
+    }
+
+    /// Tells the broker, in a task of its own: a caller that gives up in the middle would leave the question open whether its
+    /// bytes were counted.
+    async fn ask(&self) -> Result<(), BrokerError> {
+        let question = self.lock().next_question();
         let budget = self.clone();
-        runtime.spawn(async move {
-            tokio::time::sleep(TOLD_EVERY).await;
-            let question = {
-                let mut known = budget.lock();
-                known.is_telling = false;
-                known.next_question()
-            };
-            let told = budget.tell(question).await;
-            let mut known = budget.lock();
-            // A reservation ends in the broker unless it is renewed.
-            let is_wanted = match told {
-                Ok(()) => known.reserved > 0 || known.told_reserved > 0 || known.untold > 0,
-                Err(error) => {
-                    let topic = &budget.0.topic;
-                    tracing::debug!(%topic, %error, "the bytes of marks were not counted; they will be later");
-                    known.reserved > 0
-                }
-            };
-            if is_wanted {
-                budget.tell_soon(&mut known);
-            }
-        });
+        // The task ends early where the runtime is shutting down, and its caller with it.
+        tokio::spawn(async move { budget.tell(question).await }).await.unwrap_or(Ok(()))
     }
 
     /// Tells the broker the added and the reserved bytes, and hears the sum, unless that was done since the question was
@@ -260,19 +287,21 @@ impl MarkBudget {
         Ok(())
     }
 
-    /// Logs that four fifths of the bound are reached.
-    fn warn_near_bound(&self, known: &mut Known) {
-        let Inner { topic, kind, bytes_max, .. } = &*self.0;
+    /// The bytes, where four fifths of the bound are reached and that is to be logged.
+    fn take_warning_near(&self, known: &mut Known) -> Option<u64> {
         let bytes = known.sum();
-        if bytes > bytes_max / 5 * 4 && take_warning(&mut known.warned_near) {
-            tracing::warn!(
-                %topic,
-                kind = kind.as_str(),
-                bytes,
-                bytes_max,
-                "the marks of this topic take four fifths of their bound; past it no further ones are set"
-            );
-        }
+        (bytes > self.0.bytes_max / 5 * 4 && take_warning(&mut known.warned_near)).then_some(bytes)
+    }
+
+    fn warn_near_bound(&self, bytes: u64) {
+        let Inner { topic, kind, bytes_max, .. } = &*self.0;
+        tracing::warn!(
+            %topic,
+            kind = kind.as_str(),
+            bytes,
+            bytes_max,
+            "the marks of this topic take four fifths of their bound; past it no further ones are set"
+        );
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {
@@ -317,12 +346,65 @@ impl Drop for Reservation {
         let mut known = self.budget.lock();
         known.reserved = known.reserved.saturating_sub(self.left);
         if known.told_reserved > known.reserved {
-            self.budget.tell_soon(&mut known);
+            // Near the bound, others wait for the room.
+            let is_near = !self.budget.is_far_from_bound(&known, self.left);
+            self.budget.tell_soon(&mut known, is_near);
+        }
+    }
+}
+
+/// The task that tells the broker, which may end anywhere: with its runtime.
+struct Telling {
+    budget: MarkBudget,
+    is_over: bool,
+}
+
+impl Telling {
+    /// Tells the broker again and again until it knows everything. A reservation ends in the broker unless it is renewed.
+    async fn run(mut self) {
+        let mut pause = TOLD_EVERY;
+        loop {
+            tokio::select! {
+                () = sleep(pause) => {}
+                () = self.budget.0.hurry.notified() => {}
+            }
+            let question = self.budget.lock().next_question();
+            match self.budget.tell(question).await {
+                Ok(()) => pause = TOLD_EVERY,
+                Err(error) => {
+                    let topic = &self.budget.0.topic;
+                    tracing::debug!(%topic, %error, "the bytes of marks were not counted; they will be later");
+                    // Without another user of the budget there may be no broker any more.
+                    if Arc::strong_count(&self.budget.0) == 1 {
+                        return;
+                    }
+                    pause = pause.saturating_mul(2).min(TOLD_AGAIN);
+                }
+            }
+            let mut known = self.budget.lock();
+            if known.is_told() {
+                known.is_telling = false;
+                self.is_over = true;
+                return;
+            }
+        }
+    }
+}
+
+impl Drop for Telling {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.budget.lock().is_telling = false;
         }
     }
 }
 
 impl Known {
+    /// Returns whether the broker knows everything, and nothing is reserved.
+    fn is_told(&self) -> bool {
+        self.untold == 0 && self.reserved == 0 && self.told_reserved == 0
+    }
+
     /// The number of a question that is asked from now on.
     fn next_question(&mut self) -> u64 {
         self.wanted += 1;
@@ -368,14 +450,17 @@ mod tests {
         let (one, other) = (budget(&broker, 1000), budget(&broker, 1000));
         assert!(set(&one, 600).await);
         assert!(!set(&one, 600).await);
-        tokio::time::sleep(2 * TOLD_EVERY).await;
+        sleep(2 * TOLD_EVERY).await;
         assert!(!set(&other, 600).await);
         assert!(set(&other, 400).await);
-        tokio::time::sleep(2 * TOLD_EVERY).await;
+        sleep(2 * TOLD_EVERY).await;
+        // By what it knows there is room.
+        assert!(set(&one, 1).await);
+        sleep(TOLD_EVERY).await;
         assert!(!set(&one, 1).await);
         // A process that starts now knows it too.
         assert!(!set(&budget(&broker, 1000), 1).await);
-        tokio::time::sleep(TTL + TTL / 8).await;
+        sleep(TTL + TTL / 8).await;
         assert!(set(&one, 1000).await);
     }
 
@@ -392,17 +477,17 @@ mod tests {
             assert_eq!(reserved.len(), 6 + 4 * usize::from(round > 0), "round {round}");
         }
         // It is renewed while the calls last.
-        tokio::time::sleep(4 * RESERVED_FOR).await;
+        sleep(4 * RESERVED_FOR).await;
         for budget in &budgets {
             assert!(budget.reserve(100).await.unwrap().is_none());
         }
         reserved.truncate(9);
-        tokio::time::sleep(2 * TOLD_EVERY).await;
+        sleep(2 * TOLD_EVERY).await;
         reserved.push(budgets[5].reserve(100).await.unwrap().expect("room that was given back"));
         for mut reserved in reserved {
             reserved.commit(100);
         }
-        tokio::time::sleep(2 * TOLD_EVERY).await;
+        sleep(2 * TOLD_EVERY).await;
         assert_eq!(told(&broker).await, 1000);
         assert!(budgets[0].reserve(1).await.unwrap().is_none());
     }
@@ -416,8 +501,92 @@ mod tests {
         broker.charge(Charge { key, bytes: 0, ttl: TTL, reserved: Some(gone) }).await.unwrap();
         let budget = budget(&broker, 1000);
         assert!(!set(&budget, 1).await);
-        tokio::time::sleep(RESERVED_FOR).await;
+        sleep(RESERVED_FOR).await;
         assert!(set(&budget, 1000).await);
+    }
+
+    /// A request that never fits reserves nothing, so that it keeps out no smaller ones at other budgets.
+    #[tokio::test(start_paused = true)]
+    async fn requests_that_do_not_fit_take_no_room_of_others() {
+        let broker: SharedBroker = Memory::new().into();
+        let small = budget(&broker, 1_000_000);
+        assert!(set(&small, 500_000).await);
+        sleep(2 * TOLD_EVERY).await;
+        let mut large = tokio::task::JoinSet::new();
+        for number in 0..4 {
+            let budget = budget(&broker, 1_000_000);
+            large.spawn(async move {
+                sleep(Duration::from_millis(190 * number)).await;
+                loop {
+                    assert!(budget.reserve(600_000).await.unwrap().is_none());
+                    sleep(Duration::from_millis(50)).await;
+                }
+            });
+        }
+        for _ in 0..500 {
+            assert!(small.reserve(1000).await.unwrap().is_some());
+            sleep(Duration::from_millis(17)).await;
+        }
+    }
+
+    /// Room that was given back is there for other budgets at once, near the bound too.
+    #[tokio::test(start_paused = true)]
+    async fn bursts_near_the_bound_leave_room_for_each_other() {
+        let broker: SharedBroker = Memory::new().into();
+        assert!(set(&budget(&broker, 1_000_000), 900_000).await);
+        sleep(2 * TOLD_EVERY).await;
+        let mut bursts = tokio::task::JoinSet::new();
+        for number in 0..4 {
+            let budget = budget(&broker, 1_000_000);
+            bursts.spawn(async move {
+                sleep(Duration::from_millis(170 * number)).await;
+                for _ in 0..20 {
+                    let all = futures_util::future::join_all((0..200).map(|_| budget.reserve(1000))).await;
+                    assert_eq!(all.into_iter().filter_map(Result::unwrap).count(), 100);
+                    sleep(Duration::from_millis(800)).await;
+                }
+            });
+        }
+        bursts.join_all().await;
+    }
+
+    /// Far from the bound a mark waits for no answer, also after a silence, and the broker hears of it soon.
+    #[tokio::test(start_paused = true)]
+    async fn far_from_the_bound_no_caller_waits() {
+        let broker: SharedBroker = Memory::new().into();
+        let budget = budget(&broker, 1 << 30);
+        assert!(set(&budget, 100).await);
+        for number in 2..5 {
+            sleep(Duration::from_secs(1)).await;
+            let answered = budget.lock().answered;
+            assert!(set(&budget, 100).await);
+            assert_eq!(budget.lock().answered, answered);
+            sleep(TOLD_EVERY).await;
+            assert_eq!((told(&broker).await, budget.lock().answered - answered), (number * 100, 1));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flush_tells_everything_at_once() {
+        let broker: SharedBroker = Memory::new().into();
+        let budget = budget(&broker, 1 << 30);
+        assert!(set(&budget, 100).await);
+        budget.flush().await.unwrap();
+        assert_eq!(told(&broker).await, 100);
+    }
+
+    /// A task that ended with its runtime is not waited for.
+    #[test]
+    fn another_runtime_tells_the_broker_as_well() {
+        let runtime = || tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let broker: SharedBroker = Memory::new().into();
+        let budget = budget(&broker, 1 << 30);
+        runtime().block_on(async { assert!(set(&budget, 100).await) });
+        runtime().block_on(async {
+            budget.add(1000);
+            sleep(2 * TOLD_EVERY).await;
+            assert_eq!(told(&broker).await, 1100);
+        });
     }
 
     /// Of a burst that finds nothing known, as many as fit get room.
@@ -437,14 +606,14 @@ mod tests {
             let mut reserved = budget.reserve(200).await.unwrap().unwrap();
             risks.iter().for_each(|bytes| reserved.risk(*bytes));
             drop(reserved);
-            tokio::time::sleep(2 * TOLD_EVERY).await;
+            sleep(2 * TOLD_EVERY).await;
             assert_eq!(told(&broker).await, counted);
         }
         let mut reserved = budget.reserve(200).await.unwrap().unwrap();
         reserved.risk(100);
         reserved.commit(30);
         drop(reserved);
-        tokio::time::sleep(2 * TOLD_EVERY).await;
+        sleep(2 * TOLD_EVERY).await;
         assert_eq!(told(&broker).await, 150);
     }
 

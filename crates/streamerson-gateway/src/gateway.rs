@@ -4,9 +4,8 @@ use std::fmt::Display;
 
 use serde::de::DeserializeOwned;
 use streamerson_core::{Call, EventType, Topic, client::Client};
-use tokio_util::task::TaskTracker;
 
-use crate::http::{Calls, Emits, HttpRequests, Requests, Route};
+use crate::http::{Calls, Emits, HttpRequests, KeyedRequests, Requests, Route};
 
 /// Makes routes that hand HTTP requests to the consumers of a topic. Cheap to clone.
 ///
@@ -19,15 +18,14 @@ use crate::http::{Calls, Emits, HttpRequests, Requests, Route};
 #[derive(Debug, Clone)]
 pub struct Gateway {
     client: Client,
-    /// The requests with a key, which end although their clients hang up.
-    repeatable: TaskTracker,
+    keyed_requests: KeyedRequests,
 }
 
 impl Gateway {
     /// A gateway that sends with this client.
     #[must_use]
     pub fn new(client: Client) -> Self {
-        Self { client, repeatable: TaskTracker::new() }
+        Self { client, keyed_requests: KeyedRequests::default() }
     }
 
     /// A route for the requests of a contract.
@@ -193,15 +191,13 @@ impl Gateway {
 
     /// Returns once no request with an [`Idempotency-Key`](crate::Idempotency) is under way, those included whose clients
     /// have hung up. To be awaited between the end of the server and [`Client::close`], or their replies would not be
-    /// kept; it takes no longer than the longest timeout of a route.
+    /// kept; it takes no longer than the longest timeout of a route and a second.
     pub async fn finished(&self) {
-        // More may begin after it is closed, and are waited for as well.
-        self.repeatable.close();
-        self.repeatable.wait().await;
+        self.keyed_requests.finished().await;
     }
 
-    pub(crate) fn repeatable(&self) -> &TaskTracker {
-        &self.repeatable
+    pub(crate) fn keyed_requests(&self) -> &KeyedRequests {
+        &self.keyed_requests
     }
 }
 

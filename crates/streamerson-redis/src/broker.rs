@@ -7,10 +7,10 @@ use futures_util::future::BoxFuture;
 use streamerson_core::{
     Entry, EntryId, MarkKey, Name, OwnerKey, RegistryKey, Schedule, ScheduleId, SharedBroker, StreamKey, UnixMillis,
     broker::{
-        Append, Appended, Broker, BrokerError, Charge, Due, Fence, GroupInfo, GroupReader, GroupStart, Health, Keep,
-        LeaseRequest, LeaseState, Mark, MemberInfo, Membership, Pending, PendingEntry, Range, Reader, ReclaimFrom,
-        Reclaimed, Replay, Scheduled, ScheduledPage, ScheduledRange, SettledBatch, Settlement, StreamInfo, StreamPage,
-        TrimTo,
+        Append, Appended, Broker, BrokerError, Charge, Due, Extension, Fence, GroupInfo, GroupReader, GroupStart,
+        Health, Keep, LeaseRequest, LeaseState, Mark, MemberInfo, Membership, Pending, PendingEntry, Range, Reader,
+        ReclaimFrom, Reclaimed, Replay, Scheduled, ScheduledPage, ScheduledRange, SettledBatch, Settlement, StreamInfo,
+        StreamPage, TrimTo,
     },
     metrics::BrokerCall,
 };
@@ -237,6 +237,18 @@ impl Broker for RedisBroker {
 
     fn mark_if_absent(&self, marks: Vec<Mark>) -> BoxFuture<'_, Result<Vec<Option<Bytes>>, BrokerError>> {
         Box::pin(async move { self.observe(BrokerCall::Other, marks::mark_if_absent(&self.shared, &marks)).await })
+    }
+
+    fn extend_mark(
+        &self,
+        key: &MarkKey,
+        least: Duration,
+        ttl: Duration,
+    ) -> BoxFuture<'_, Result<Extension, BrokerError>> {
+        let key = key.clone();
+        Box::pin(
+            async move { self.observe(BrokerCall::Other, marks::extend_mark(&self.shared, &key, least, ttl)).await },
+        )
     }
 
     fn charge(&self, charge: Charge) -> BoxFuture<'_, Result<u64, BrokerError>> {

@@ -1,11 +1,11 @@
 //! Marks: keys with a small value that expire, and meters of the bytes that they take.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use bytes::Bytes;
 use streamerson_core::{
     MarkKey, Name, StreamKey, UnixMillis,
-    broker::{BrokerError, Charge, Mark, Reserved},
+    broker::{BrokerError, Charge, Extension, Mark, Reserved},
 };
 
 use crate::{
@@ -76,22 +76,58 @@ pub(crate) async fn mark_if_absent(shared: &Shared, marks: &[Mark]) -> Result<Ve
     Ok(found)
 }
 
+/// See [`Broker::extend_mark`](streamerson_core::Broker::extend_mark).
+pub(crate) async fn extend_mark(
+    shared: &Shared,
+    key: &MarkKey,
+    least: Duration,
+    ttl: Duration,
+) -> Result<Extension, BrokerError> {
+    let left = shared.call_one(MARK_BYTES, |batch| {
+        batch.command(2).arg("PTTL").arg(key.as_str());
+    });
+    match left.await? {
+        Reply::Integer(-2) => return Ok(Extension::Absent),
+        // Something else has set it, and it never goes.
+        Reply::Integer(-1) => return Ok(Extension::Unneeded),
+        Reply::Integer(left) if u64::try_from(left).is_ok_and(|left| left >= millis(least)) => {
+            return Ok(Extension::Unneeded);
+        }
+        Reply::Integer(_) => {}
+        Reply::Error(message) => return Err(mark_error("PTTL", &message, key.as_str())),
+        other => return Err(unexpected("PTTL", &other)),
+    }
+    let extended = shared.call_one(MARK_BYTES, |batch| {
+        batch.command(3).arg("PEXPIRE").arg(key.as_str()).int(millis(ttl));
+    });
+    match extended.await? {
+        Reply::Integer(1) => Ok(Extension::Extended),
+        Reply::Integer(_) => Ok(Extension::Absent),
+        Reply::Error(message) => Err(mark_error("PEXPIRE", &message, key.as_str())),
+        other => Err(unexpected("PEXPIRE", &other)),
+    }
+}
+
 /// See [`Broker::charge`](streamerson_core::Broker::charge). A meter is a hash: bytes by when they are taken off, and
 /// [reservations](reservation).
 pub(crate) async fn charge(shared: &Shared, charge: &Charge) -> Result<u64, BrokerError> {
     let Charge { key, bytes, ttl, reserved } = charge;
     let now = shared.now();
     let reserved_field = reserved.as_ref().map(|Reserved { holder, ttl, .. }| reservation(holder, now.plus(*ttl)));
+    let mut commands = Vec::with_capacity(4);
     let answer = shared.call(MARK_BYTES, |batch| {
         if *bytes > 0 {
+            commands.push("HINCRBY");
             batch.command(4).arg("HINCRBY").arg(key.as_str()).int(charge.ends(now)).int((*bytes).min(i64::MAX as u64));
         }
         if let (Some(field), Some(Reserved { bytes: bytes @ 1.., .. })) = (&reserved_field, reserved) {
             // The sum would be wrong if a charge within the same millisecond had made the field.
+            commands.extend(["HDEL", "HINCRBY"]);
             batch.command(3).arg("HDEL").arg(key.as_str()).arg(field);
             batch.command(4).arg("HINCRBY").arg(key.as_str()).arg(field).int((*bytes).min(i64::MAX as u64));
         }
         if *bytes > 0 || reserved.as_ref().is_some_and(|reserved| reserved.bytes > 0) {
+            commands.push("PEXPIRE");
             let kept = ttl.saturating_mul(2).max(Charge::METER_KEPT);
             batch.command(3).arg("PEXPIRE").arg(key.as_str()).int(millis(kept));
         }
@@ -99,9 +135,9 @@ pub(crate) async fn charge(shared: &Shared, charge: &Charge) -> Result<u64, Brok
     });
     let mut replies = answer.await?.replies;
     let all = replies.pop().unwrap_or(Reply::Nil);
-    for reply in &replies {
+    for (reply, command) in replies.iter().zip(commands) {
         if let Reply::Error(message) = reply {
-            return Err(mark_error("HINCRBY", message, key.as_str()));
+            return Err(mark_error(command, message, key.as_str()));
         }
     }
     if let Reply::Error(message) = &all {
@@ -120,7 +156,9 @@ pub(crate) async fn charge(shared: &Shared, charge: &Charge) -> Result<u64, Brok
         let is_own = holder.is_some() && holder == reserved.as_ref().map(|reserved| &*reserved.holder);
         match (ends, holder) {
             (Some(_), Some(_)) if is_own => {
-                let is_current = reserved_field.as_deref() == Some(field);
+                // Without bytes no field was written, and one of this millisecond is an old one.
+                let is_current = reserved.as_ref().is_some_and(|reserved| reserved.bytes > 0)
+                    && reserved_field.as_deref() == Some(field);
                 over.extend((!is_current).then_some(field));
             }
             (Some(ends), Some(holder)) => {

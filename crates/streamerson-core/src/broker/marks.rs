@@ -46,6 +46,17 @@ pub struct Reserved {
     pub ttl: Duration,
 }
 
+/// The outcome of [`Broker::extend_mark`](super::Broker::extend_mark).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extension {
+    /// The mark is not there.
+    Absent,
+    /// The mark stays long enough as it is.
+    Unneeded,
+    /// The mark stays longer now.
+    Extended,
+}
+
 impl Charge {
     /// How long a broker keeps a meter that nothing is added to, at least: longer than any mark in use.
     pub const METER_KEPT: Duration = Duration::from_secs(62 * 24 * 60 * 60);

@@ -31,7 +31,7 @@ use tokio::sync::watch;
 
 pub use self::{
     error::BrokerError,
-    marks::{Charge, LeaseRequest, LeaseState, Mark, REGISTRY_NAMES_MAX, Reserved},
+    marks::{Charge, Extension, LeaseRequest, LeaseState, Mark, REGISTRY_NAMES_MAX, Reserved},
     schedule::{Due, Later, Replay, ScheduleCursor, Scheduled, ScheduledPage, ScheduledRange, check_movable},
     types::{
         Append, Appended, DeadAppend, Delivered, Fence, GroupInfo, GroupStart, Health, Keep, MemberInfo, Membership,
@@ -201,6 +201,15 @@ pub trait Broker: fmt::Debug + Send + Sync + 'static {
 
     /// The values of marks, in order; `None` for those that are not there. All of one topic.
     fn recall(&self, keys: Vec<MarkKey>) -> BoxFuture<'_, Result<Vec<Option<Bytes>>, BrokerError>>;
+
+    /// Has a mark that would go within `least` stay for `ttl` from now. Its value is not touched, also where this is carried
+    /// out late. Once it is [`Extension::Unneeded`] or [`Extension::Extended`], the mark stays for `least` from the call.
+    fn extend_mark(
+        &self,
+        key: &MarkKey,
+        least: Duration,
+        ttl: Duration,
+    ) -> BoxFuture<'_, Result<Extension, BrokerError>>;
 
     /// Adds bytes to a meter, for a while, and answers the sum of all that were added to it and are not over, and of those
     /// that other holders have reserved. Without bytes and a reservation it is the question alone. After

@@ -17,6 +17,9 @@ use super::{
     route::{Accepted, Route, Settings},
 };
 
+/// The largest record of an event that was accepted, in bytes: less room is reserved than for a worker's reply.
+const ACCEPTED_BYTES_MAX: usize = 512;
+
 /// The kind of [`Route`] that emits an event and answers 202 with `{"id": …}`, the message's id, once the broker has it.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
@@ -43,7 +46,7 @@ async fn emit(settings: &Arc<Settings>, id: &mut MessageId, mut request: Request
     let key = settings.key_of(&mut request)?;
     let deadline = settings.deadline();
     let request = settings.accept(request, check_json).await?;
-    let keyed = key.map(|key| key.of_request(&request));
+    let keyed = key.map(|key| key.of_request(&request).with_reply_bytes_max(ACCEPTED_BYTES_MAX));
     if let Some(repeatable) = keyed.as_ref().and_then(Keyed::message_id) {
         *id = repeatable;
     }

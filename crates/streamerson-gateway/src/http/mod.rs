@@ -18,6 +18,7 @@ mod respond;
 mod route;
 mod shard_key;
 
+pub(crate) use self::idempotency::KeyedRequests;
 #[cfg(feature = "server")]
 pub(crate) use self::{
     allow_list::{REPLY_HEADERS, THE_REST, check_header},

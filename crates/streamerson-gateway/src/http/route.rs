@@ -14,14 +14,13 @@ use axum::{
 use bytes::Bytes;
 use streamerson_core::{EventType, Headers, Topic, client::Client, mark_budget::MarkBudget, shards::Shards};
 use tokio::time::Instant;
-use tokio_util::task::TaskTracker;
 
 use super::{
     allow_list::AllowList,
     body::{self, Check, Payload},
     forward,
     hop_by_hop::{self, HeaderUse},
-    idempotency::{Idempotency, Key},
+    idempotency::{Idempotency, Key, KeyedRequests},
     refusal::Refusal,
     shard_key::ShardKey,
 };
@@ -82,8 +81,7 @@ pub struct Route<K> {
 #[derive(Debug, Clone)]
 pub(super) struct Settings {
     pub(super) client: Client,
-    /// Keeps count of what runs to its end whoever hangs up.
-    pub(super) repeatable: TaskTracker,
+    pub(super) keyed_requests: KeyedRequests,
     pub(super) topic: Topic,
     shards: Option<(Shards, ShardKey)>,
     pub(super) event: EventType,
@@ -114,7 +112,7 @@ impl<K> Route<K> {
         let settings = Settings {
             timeout: client.timeout(),
             client,
-            repeatable: gateway.repeatable().clone(),
+            keyed_requests: gateway.keyed_requests().clone(),
             topic,
             shards: None,
             event,

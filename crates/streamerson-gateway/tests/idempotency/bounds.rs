@@ -1,14 +1,19 @@
 //! How much is kept of requests with a key, over every broker.
 
+use std::time::Duration;
+
 use axum::http::StatusCode;
-use streamerson_core::{Problem, Reply, mark_budget::MarkBudget};
-use streamerson_test::eventually;
+use streamerson_core::{Problem, Reply, broker::Mark, mark_budget::MarkBudget};
+use streamerson_test::{RedisServer, Value, eventually};
 use tokio::task::JoinSet;
 
 use crate::{
     scene::{BOUND, Scene, assert_created, assert_refused, created, keyed, keyed_fn, with},
     support::{Answer, send},
 };
+
+/// The length of a record without a reply, in bytes.
+const OPEN_LEN: usize = 67;
 
 fn large() -> Reply {
     Reply::new("x".repeat(3000)).with_content_type("text/plain")
@@ -103,16 +108,22 @@ pub(crate) async fn the_bound_holds_over_gateways_and_routes(mut scene: Scene) {
     scene.metered_once(|sum| (messages.len() as u64 * 3000..=BOUND).contains(&sum)).await;
 }
 
-/// The record of a request that is sent again lives longer than its bytes were counted for at first, so they are counted
-/// with each attempt.
-pub(crate) async fn each_attempt_is_counted(mut scene: Scene) {
-    for attempts in 1..=3 {
-        let failure = Reply::from(Problem::new(StatusCode::BAD_GATEWAY));
-        let (answer, _) = scene.handled_soon(keyed_fn("/orders", "k", "{}"), failure).await;
-        assert_eq!(answer.status, StatusCode::BAD_GATEWAY);
-        let bytes = MarkBudget::bytes_of(&scene.record_key("k"), 67);
-        scene.metered_once(|sum| sum == attempts * bytes).await;
+/// However often a request is tried again, its one record is counted once, and once more when it is kept for longer.
+pub(crate) async fn attempts_at_one_request_are_counted_as_one_record(mut scene: Scene) {
+    let failure = || Reply::from(Problem::new(StatusCode::BAD_GATEWAY));
+    let bytes = MarkBudget::bytes_of(&scene.record_key("k"), OPEN_LEN);
+    for _ in 0..60 {
+        let (answer, _) = scene.handled_soon(keyed_fn("/bounded", "k", "{}"), failure()).await;
+        assert_eq!(answer.status, StatusCode::BAD_GATEWAY, "there is room for it");
     }
+    scene.metered_once(|sum| sum == bytes).await;
+    let key = scene.record_key("k");
+    let value = scene.bench.broker.recall(vec![key.clone()]).await.unwrap().remove(0).expect("a record");
+    scene.bench.broker.mark(vec![Mark { key, value, ttl: Duration::from_secs(5) }]).await.unwrap();
+    for _ in 0..3 {
+        _ = scene.handled_soon(keyed_fn("/bounded", "k", "{}"), failure()).await;
+    }
+    scene.metered_once(|sum| sum == 2 * bytes).await;
 }
 
 /// A gateway that gives up while it waits for Redis has its records set all the same, and counts them.
@@ -131,12 +142,76 @@ async fn records_of_requests_that_were_cut_off_are_counted() {
     for answer in begun.join_all().await {
         assert_refused(&answer, 504, "the broker does not answer");
     }
-    let records = eventually("the records to be set", async || {
-        let keys = server.command(["KEYS", "*:idem:*"]).await;
-        let records =
-            keys.items().iter().filter(|key| !key.text().ends_with(":try") && !key.text().ends_with(":bytes"));
-        (records.count() == KEYS + 1).then_some(KEYS as u64 + 1)
+    let bytes = eventually("the records to be set", async || {
+        let records = records(server).await;
+        let bytes = records.iter().map(|(key, value)| 200 + key + value);
+        (records.len() == KEYS + 1).then(|| bytes.sum())
     });
-    let bytes = records.await * MarkBudget::bytes_of(&scene.record_key("k"), 67);
-    scene.metered_once(|sum| sum >= bytes).await;
+    let bytes: u64 = bytes.await;
+    scene.metered_once(|sum| sum == bytes).await;
+}
+
+/// A gateway that ends tells the broker the bytes of its last requests.
+#[tokio::test]
+async fn records_are_counted_when_a_gateway_ends() {
+    let mut scene = Scene::over_redis().await;
+    for key in 0..5 {
+        assert_created(&scene.handled(keyed("/orders", &key.to_string(), "{}"), created()).await.0);
+    }
+    scene.bench.gateway.finished().await;
+    let records = records(scene.server.as_ref().unwrap()).await;
+    assert_eq!(records.len(), 5);
+    assert_eq!(scene.metered().await, records.iter().map(|(key, value)| 200 + key + value).sum::<u64>());
+}
+
+/// Where Redis refuses to set a record, it is not counted; the key is as new.
+#[tokio::test]
+async fn records_that_are_refused_are_not_counted() {
+    let mut scene = Scene::over_redis().await;
+    assert_created(&scene.handled(keyed("/bounded", "before", "{}"), created()).await.0);
+    let bytes = scene.metered_when_told().await;
+    let server = scene.server.as_ref().unwrap();
+    server.command(["ACL", "SETUSER", "default", "-set"]).await;
+    for key in 0..60 {
+        let answer = scene.send(keyed("/bounded", &key.to_string(), "{}")).await;
+        assert_refused(&answer, 503, "records cannot be set");
+        assert_ne!(answer.json()["reason"], "overloaded");
+    }
+    server.command(["ACL", "SETUSER", "default", "+set"]).await;
+    assert_eq!(scene.metered_when_told().await, bytes);
+    assert_created(&scene.handled(keyed("/bounded", "0", "{}"), created()).await.0);
+}
+
+/// Bytes that Redis did not take are told once it does, also when no request comes.
+#[tokio::test]
+async fn bytes_that_could_not_be_told_are_told_later() {
+    let mut scene = Scene::over_redis().await;
+    let server = scene.server.take().unwrap();
+    assert_created(&scene.handled(keyed("/orders", "before", "{}"), created()).await.0);
+    let before = scene.metered_when_told().await;
+    let denied = async |rule| server.command(["ACL", "SETUSER", "default", rule]).await;
+    denied("-hincrby").await;
+    assert_created(&scene.handled(keyed("/orders", "k", "{}"), created()).await.0);
+    assert!(scene.bench.gateway.client().broker().health().borrow().is_up());
+    eventually("Redis to have refused it", async || {
+        let refused = server.command(["ACL", "LOG"]).await;
+        (!refused.items().is_empty()).then_some(())
+    })
+    .await;
+    denied("+hincrby").await;
+    scene.metered_once(|sum| sum > before).await;
+}
+
+/// The lengths of the keys and values of all records, in bytes.
+async fn records(server: &RedisServer) -> Vec<(u64, u64)> {
+    let keys = server.command(["KEYS", "*:idem:*"]).await;
+    let mut records = Vec::new();
+    for key in keys.items() {
+        if let Value::Int(len) = server.command(["STRLEN", key.text()]).await
+            && !key.text().ends_with(":try")
+        {
+            records.push((key.text().len() as u64, len as u64));
+        }
+    }
+    records
 }

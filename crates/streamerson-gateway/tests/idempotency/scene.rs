@@ -47,13 +47,13 @@ impl Scene {
     pub(crate) async fn over(broker: SharedBroker, server: Option<RedisServer>) -> Self {
         let bench = Bench::over(broker);
         let messages = bench.consume(|_| None).await;
-        let app = app(&bench, bench.gateway.client().clone());
+        let app = app(&bench, &bench.gateway);
         Self { bench, app, messages, server }
     }
 
     /// The routes of another gateway on the same broker.
     pub(crate) fn another_gateway(&self) -> Router {
-        app(&self.bench, Client::new(self.bench.broker.clone()))
+        app(&self.bench, &Gateway::new(Client::new(self.bench.broker.clone())))
     }
 
     /// Begins a request.
@@ -120,15 +120,22 @@ impl Scene {
         .await;
     }
 
+    /// The sum of the meter and of what is reserved.
+    pub(crate) async fn metered(&self) -> u64 {
+        let key = self.bench.topic.idempotency_meter();
+        let question = Charge { key, bytes: 0, ttl: Duration::ZERO, reserved: None };
+        self.bench.broker.charge(question).await.unwrap()
+    }
+
+    /// The same, once this gateway has told its bytes.
+    pub(crate) async fn metered_when_told(&self) -> u64 {
+        self.bench.gateway.finished().await;
+        self.metered().await
+    }
+
     /// The sum of the meter and of what is reserved, once it is as wanted.
     pub(crate) async fn metered_once(&self, is_wanted: impl Fn(u64) -> bool) {
-        let key = self.bench.topic.idempotency_meter();
-        eventually("the bytes to be counted", async || {
-            let question = Charge { key: key.clone(), bytes: 0, ttl: Duration::ZERO, reserved: None };
-            let sum = self.bench.broker.charge(question).await.unwrap();
-            is_wanted(sum).then_some(())
-        })
-        .await;
+        eventually("the bytes to be counted", async || is_wanted(self.metered().await).then_some(())).await;
     }
 
     pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
@@ -136,8 +143,7 @@ impl Scene {
     }
 }
 
-fn app(bench: &Bench, client: Client) -> Router {
-    let gateway = Gateway::new(client);
+fn app(bench: &Bench, gateway: &Gateway) -> Router {
     let (topic, once) = (&bench.topic, Idempotency::default());
     let route = gateway.request(topic, "order.new").reply_headers(["location", "etag"]).forward_headers(["x-trace"]);
     let for_each = once.clone().principal("authorization");

@@ -104,6 +104,8 @@ const PROBES: &[Probe] = probes! {
     Client Idempotency "set": "SET KEY x XX",
     Client Idempotency "get": "GET KEY",
     Client Idempotency "mget": "MGET KEY",
+    Client Idempotency "pttl": "PTTL KEY",
+    Client Idempotency "pexpire": "PEXPIRE KEY 1",
     // The increment is no number, so nothing is changed where this is run.
     Client Idempotency "hincrby": "HINCRBY KEY f x",
     Client Idempotency "hgetall": "HGETALL KEY",

@@ -48,7 +48,7 @@ macro_rules! conformance {
             dead: are_replayed_once, stay_when_they_cannot_be_replayed, are_replayed_by_one_of_many, are_dropped,
                 are_bounded_when_settled, are_bounded_when_reclaimed;
             marks: are_recalled, go_by_themselves, are_set_if_absent, are_set_by_one_of_many, are_set_with_the_ack,
-                are_metered, are_metered_with_reservations, are_no_streams;
+                are_extended_when_they_would_go_soon, are_metered, are_metered_with_reservations, are_no_streams;
             owners: have_one_holder, pass_on_when_they_end, are_found_again, can_be_released, go_to_one_of_many,
                 register_who_lives, outlive_the_last_to_come;
             clock: agrees_with_this_machine, goes_on;

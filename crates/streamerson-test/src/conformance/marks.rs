@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use streamerson_core::{
     MarkKey, MessageId, MeterKey, Name, SharedBroker,
-    broker::{Append, Charge, DeadAppend, Fence, Mark, ReplyAppend, Reserved, Settlement},
+    broker::{Append, Charge, DeadAppend, Extension, Fence, Mark, ReplyAppend, Reserved, Settlement},
 };
 use tokio::task::JoinSet;
 
@@ -56,6 +56,30 @@ pub async fn are_metered(broker: SharedBroker) {
     });
     JoinSet::from_iter(chargers).join_all().await;
     assert_eq!(charge(&key, 0, FOREVER).await, 4012);
+}
+
+/// A mark that would go too soon stays longer, with the value that it has by then.
+pub async fn are_extended_when_they_would_go_soon(broker: SharedBroker) {
+    let scene = Scene::new(broker.clone());
+    let id = MessageId::unique();
+    let key = scene.topic.idempotency_mark(&id);
+    let extend = async |least| broker.extend_mark(&key, least, FOREVER).await.expect("extended");
+    let second = Duration::from_secs(1);
+    assert_eq!(extend(second).await, Extension::Absent);
+    let value = async |value: &'static str, ttl| {
+        broker.mark(vec![Mark { key: key.clone(), value: value.into(), ttl }]).await.expect("set");
+    };
+    value("kept", FOREVER).await;
+    assert_eq!(extend(second).await, Extension::Unneeded);
+    value("brief", second).await;
+    assert_eq!(extend(2 * second).await, Extension::Extended);
+    assert_eq!(extend(2 * second).await, Extension::Unneeded);
+    tokio::time::sleep(second + Duration::from_millis(100)).await;
+    assert_eq!(broker.recall(vec![key.clone()]).await.expect("recalled"), [Some("brief".into())]);
+    value("gone", Duration::from_millis(1)).await;
+    eventually("it goes", async || (broker.recall(vec![key.clone()]).await.expect("recalled") == [None]).then_some(()))
+        .await;
+    assert_eq!(extend(second).await, Extension::Absent);
 }
 
 /// A meter's sum includes what other holders have reserved: the last number of each, until its time is over.

@@ -14,7 +14,7 @@ use streamerson_core::{
     Broker, BrokerError, Entry, EntryId, MarkKey, Name, OwnerKey, RegistryKey, Schedule, ScheduleId, SharedBroker,
     StreamKey, UnixMillis,
     broker::{
-        Append, Appended, Charge, Delivered, Due, Fence, GroupInfo, GroupReader, GroupStart, Health, Keep,
+        Append, Appended, Charge, Delivered, Due, Extension, Fence, GroupInfo, GroupReader, GroupStart, Health, Keep,
         LeaseRequest, LeaseState, Mark, MemberInfo, Membership, Pending, PendingEntry, Range, ReadWaker, Reader,
         ReclaimFrom, Reclaimed, Replay, Scheduled, ScheduledPage, ScheduledRange, SettledBatch, Settlement, StreamInfo,
         StreamPage, StreamRead, TrimTo,
@@ -295,6 +295,7 @@ impl Broker for Link {
         drop_entries(key: &StreamKey, ids: Vec<EntryId>) about key => u64;
         mark(marks: Vec<Mark>) about marks.len() => ();
         mark_if_absent(marks: Vec<Mark>) about marks.len() => Vec<Option<Bytes>>;
+        extend_mark(key: &MarkKey, least: Duration, ttl: Duration) about key => Extension;
         charge(charge: Charge) about charge.key => u64;
         recall(keys: Vec<MarkKey>) about keys.len() => Vec<Option<Bytes>>;
         lease(request: LeaseRequest) about request.key => LeaseState;

@@ -14,7 +14,7 @@ use super::{
     store::{Step, Store},
 };
 use crate::{
-    broker::{BrokerError, Charge, Mark, Reserved},
+    broker::{BrokerError, Charge, Extension, Mark, Reserved},
     keys::{MarkKey, MeterKey},
     message::UnixMillis,
     name::Name,
@@ -69,6 +69,17 @@ impl Marks {
         }
     }
 
+    fn extend(&mut self, key: &MarkKey, least: Duration, ttl: Duration, now: Duration) -> Extension {
+        let Some(held) = self.held.get_mut(key).filter(|held| held.expires > now) else { return Extension::Absent };
+        if held.expires >= now.saturating_add(least) {
+            return Extension::Unneeded;
+        }
+        self.expiring.remove(&(held.expires, key.clone()));
+        held.expires = now.saturating_add(ttl.max(Duration::from_millis(1)));
+        self.expiring.insert((held.expires, key.clone()));
+        Extension::Extended
+    }
+
     /// Adds to a meter, and answers its sum.
     fn charge(&mut self, charge: &Charge, now: UnixMillis) -> u64 {
         let Meter { added, reserved } = self.meters.entry(charge.key.clone()).or_default();
@@ -116,6 +127,12 @@ impl Store {
         drop(step);
         self.sweep_next();
         Ok(())
+    }
+
+    pub(super) fn extend_mark(&self, key: &MarkKey, least: Duration, ttl: Duration) -> Extension {
+        let mut step = self.step([key.place()]);
+        let now = step.now();
+        step.shard(key.place()).marks.extend(key, least, ttl, now)
     }
 
     pub(super) fn mark_if_absent(&self, marks: &[Mark]) -> Result<Vec<Option<Bytes>>, BrokerError> {

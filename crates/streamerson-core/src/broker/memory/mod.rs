@@ -36,8 +36,8 @@ use self::{
     store::{Store, check},
 };
 use super::{
-    Append, Appended, Broker, BrokerError, Charge, Due, Fence, GroupInfo, GroupReader, GroupStart, Health, Keep,
-    LeaseRequest, LeaseState, Mark, MemberInfo, Membership, Pending, PendingEntry, Range, Reader, ReclaimFrom,
+    Append, Appended, Broker, BrokerError, Charge, Due, Extension, Fence, GroupInfo, GroupReader, GroupStart, Health,
+    Keep, LeaseRequest, LeaseState, Mark, MemberInfo, Membership, Pending, PendingEntry, Range, Reader, ReclaimFrom,
     Reclaimed, Replay, Scheduled, ScheduledPage, ScheduledRange, SettledBatch, Settlement, SharedBroker, StreamInfo,
     StreamPage, TrimTo,
 };
@@ -277,6 +277,16 @@ impl Broker for Memory {
 
     fn mark_if_absent(&self, marks: Vec<Mark>) -> BoxFuture<'_, Result<Vec<Option<Bytes>>, BrokerError>> {
         self.answer(move |store| store.mark_if_absent(&marks))
+    }
+
+    fn extend_mark(
+        &self,
+        key: &MarkKey,
+        least: Duration,
+        ttl: Duration,
+    ) -> BoxFuture<'_, Result<Extension, BrokerError>> {
+        let key = key.clone();
+        self.answer(move |store| Ok(store.extend_mark(&key, least, ttl)))
     }
 
     fn charge(&self, charge: Charge) -> BoxFuture<'_, Result<u64, BrokerError>> {

@@ -5,7 +5,8 @@
 //! after the deadline. The gateway that sets the attempt looks at the record behind it and not before, so it cannot miss the
 //! reply of the attempt before.
 //!
-//! Each time that a record is set its bytes are counted, and room for its reply is reserved before the request is sent.
+//! The bytes of a record are counted when it is set and when it is extended, and room for its reply is reserved before the
+//! request is sent.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,7 +14,7 @@ use axum::http::Extensions;
 use bytes::Bytes;
 use streamerson_core::{
     BrokerError, MarkKey, Name, Reply,
-    broker::Mark,
+    broker::{Extension, Mark},
     client::CallError,
     mark_budget::{MarkBudget, MarkKind, Reservation},
 };
@@ -76,7 +77,7 @@ where
 {
     let topic = &settings.topic;
     let (record_key, attempt_key) = (topic.idempotency_mark(&request.key), topic.idempotency_attempt(&request.key));
-    let tasks = settings.repeatable.clone();
+    let keyed_requests = settings.keyed_requests.clone();
     let attempt = Attempt { settings, request, record_key, attempt_key, name: Name::unique(), deadline };
     let run = async move {
         let result = attempt.run(send).await;
@@ -84,7 +85,7 @@ where
         drop(extensions);
         result
     };
-    match tasks.spawn(run).await {
+    match keyed_requests.spawn(run).await {
         Ok(result) => result,
         // The process is going down.
         Err(_) => Err(CallError::Closed.into()),
@@ -112,7 +113,7 @@ impl Attempt {
     async fn begin(&self) -> Result<Begun, Refusal> {
         let bytes = MarkBudget::bytes_of(&self.record_key, OPEN_LEN);
         let with_reply = bytes.saturating_add(self.request.terms.reply_bytes_max as u64);
-        let room = self.ask(move || self.budget().reserve(with_reply)).await?;
+        let room = self.ask(move || self.budget().reserve(with_reply)).await.map_err(CallError::from)?;
         let Some(mut room) = room else { return self.look().await };
         // From here the record may be there, also where this attempt is cut off before it hears of it.
         room.risk(bytes);
@@ -121,7 +122,15 @@ impl Attempt {
             tries += 1;
             self.set_both_if_absent()
         });
-        let [attempt, record] = set.await?;
+        let [attempt, record] = match set.await {
+            Ok(found) => found,
+            Err(error) => {
+                if tries == 1 {
+                    self.undo(&error, &mut room).await;
+                }
+                return Err(CallError::from(error).into());
+            }
+        };
         let found = self.found(record.as_ref());
         // A try whose answer was lost may have set either mark.
         if record.is_some() && tries == 1 {
@@ -136,16 +145,12 @@ impl Attempt {
                 room.commit(bytes);
                 return Ok(Begun::Claimed(room));
             }
-            Found::Open => {
-                // It is about to go if it is old, and must not go before this attempt.
-                room.risk(bytes);
-                let renewed = self.ask(|| self.broker().mark(vec![self.open_record()])).await;
-                if renewed.is_ok() {
-                    room.commit(bytes);
-                    return Ok(Begun::Claimed(room));
-                }
-                renewed.map(|()| Begun::Claimed(room))
-            }
+            Found::Open => match self.extend_record(&mut room, bytes).await {
+                Ok(Extension::Unneeded | Extension::Extended) => return Ok(Begun::Claimed(room)),
+                // It went at this moment: a repetition begins anew.
+                Ok(Extension::Absent) => Err(Refusal::UnderWay),
+                Err(error) => Err(CallError::from(error).into()),
+            },
         };
         if is_claimed {
             self.release().await;
@@ -153,9 +158,42 @@ impl Attempt {
         begun
     }
 
+    /// Has the record that was found stay longer than this attempt, or another request could take the key meanwhile.
+    async fn extend_record(&self, room: &mut Reservation, bytes: u64) -> Result<Extension, BrokerError> {
+        let (least, ttl) = (self.left() + GRACE, self.open_ttl());
+        let extension = self.ask(|| self.broker().extend_mark(&self.record_key, least, ttl)).await?;
+        if extension == Extension::Extended {
+            // Its bytes were counted until it would have gone.
+            room.commit(bytes);
+        }
+        Ok(extension)
+    }
+
+    /// After an error of the question that sets both marks: lets go of the attempt, and of the record's bytes if there is
+    /// none.
+    async fn undo(&self, error: &BrokerError, room: &mut Reservation) {
+        if matches!(error, BrokerError::Config { .. } | BrokerError::Unavailable { .. } | BrokerError::Saturated { .. })
+        {
+            // Nothing was sent.
+            return room.risk(0);
+        }
+        // The broker may have taken one of the two.
+        let keys = vec![self.attempt_key.clone(), self.record_key.clone()];
+        let Ok(Ok(found)) = timeout(STORED_WITHIN, self.broker().recall(keys)).await else { return };
+        if let [attempt, record] = &*found {
+            if record.is_none() {
+                room.risk(0);
+            }
+            if attempt.as_ref().is_some_and(|value| value == self.name.as_bytes()) {
+                self.release().await;
+            }
+        }
+    }
+
     /// The answer to a request for whose reply there is no room: it is not sent.
     async fn look(&self) -> Result<Begun, Refusal> {
-        let marks = self.ask(|| self.broker().recall(vec![self.record_key.clone(), self.attempt_key.clone()])).await?;
+        let marks = self.ask(|| self.broker().recall(vec![self.record_key.clone(), self.attempt_key.clone()]));
+        let marks = marks.await.map_err(CallError::from)?;
         let (record, attempt) = (marks.first().cloned().flatten(), marks.get(1).cloned().flatten());
         match self.found(record.as_ref()) {
             Found::Answered(reply) => Ok(Begun::Answered(reply)),
@@ -179,7 +217,7 @@ impl Attempt {
             Some(Record::Open { .. }) => Found::Open,
             Some(Record::Answered { reply, .. }) => Found::Answered(reply),
             Some(Record::Unrecognised) => {
-                tracing::debug!(key = %self.record_key, "the record of a request is in another form; it is written over");
+                tracing::debug!(key = %self.record_key, "the record of a request is in another form; a reply takes its place");
                 Found::Open
             }
         }
@@ -193,15 +231,14 @@ impl Attempt {
     }
 
     /// Asks the broker, again where the answer was lost.
-    async fn ask<T, F>(&self, mut question: impl FnMut() -> F) -> Result<T, Refusal>
+    async fn ask<T, F>(&self, mut question: impl FnMut() -> F) -> Result<T, BrokerError>
     where
         F: Future<Output = Result<T, BrokerError>>,
     {
         loop {
             match question().await {
                 Err(BrokerError::Interrupted { .. }) => sleep(PAUSE).await,
-                Err(error) => return Err(CallError::from(error).into()),
-                Ok(answer) => return Ok(answer),
+                answer => return answer,
             }
         }
     }
@@ -247,9 +284,13 @@ impl Attempt {
     }
 
     fn open_record(&self) -> Mark {
-        // Never gone before the attempt, or the key could stand for another request while this one is handled.
-        let ttl = self.request.terms.ttl.max(self.left() + GRACE);
-        Mark { key: self.record_key.clone(), value: record::open(&self.request.fingerprint), ttl }
+        Mark { key: self.record_key.clone(), value: record::open(&self.request.fingerprint), ttl: self.open_ttl() }
+    }
+
+    /// How long a record without a reply stays: never shorter than the attempt, or the key could stand for another request
+    /// while this one is handled.
+    fn open_ttl(&self) -> Duration {
+        self.request.terms.ttl.max(self.left() + GRACE)
     }
 
     fn attempt_mark(&self, left: Duration) -> Mark {
@@ -274,13 +315,16 @@ impl Attempt {
 
     /// The bound of all marks of the topic.
     fn budget(&self) -> &MarkBudget {
-        let Settings { client, topic, marks, timeout, .. } = &*self.settings;
+        let Settings { client, topic, marks, timeout, keyed_requests, .. } = &*self.settings;
         marks.get_or_init(|| {
             let Idempotency { ttl, topic_bytes_max, .. } = self.request.terms;
             // A record may be as old as its request when it gets its reply, which is kept for the time from then on.
             let ttl = ttl.saturating_add(*timeout).saturating_add(GRACE);
             let (broker, meter) = (client.broker().clone(), topic.idempotency_meter());
-            MarkBudget::new(broker, topic, MarkKind::Idempotency, meter, ttl, topic_bytes_max, client.metrics())
+            let kind = MarkKind::Idempotency;
+            let budget = MarkBudget::new(broker, topic, kind, meter, ttl, topic_bytes_max, client.metrics());
+            keyed_requests.on_budget(&budget);
+            budget
         })
     }
 }

@@ -5,6 +5,7 @@
 
 mod attempt;
 mod key;
+mod keyed_requests;
 mod record;
 
 use std::time::Duration;
@@ -13,7 +14,8 @@ use axum::http::{HeaderMap, HeaderName};
 use streamerson_core::{EventType, Fingerprint, MessageId, Topic, mark_budget::MarkBudget};
 
 pub(super) use self::attempt::run_idempotent;
-use self::{key::Invalid, record::OPEN_LEN};
+use self::key::Invalid;
+pub(crate) use self::keyed_requests::KeyedRequests;
 use super::{refusal::Refusal, route::Accepted};
 use crate::gateway::valid;
 
@@ -113,9 +115,10 @@ impl Idempotency {
     }
 
     /// The room that a request with a key needs, its reply included, in bytes.
+    #[cfg(feature = "server")]
     pub(crate) fn request_bytes_max(&self, topic: &Topic) -> u64 {
-        let any =
-            id(Fingerprint::new("id")).map_or(0, |id| MarkBudget::bytes_of(&topic.idempotency_mark(&id), OPEN_LEN));
+        let any = id(Fingerprint::new("id"))
+            .map_or(0, |id| MarkBudget::bytes_of(&topic.idempotency_mark(&id), record::OPEN_LEN));
         any.saturating_add(self.reply_bytes_max as u64)
     }
 
@@ -166,6 +169,12 @@ pub(super) struct Keyed {
 }
 
 impl Keyed {
+    /// The same request, whose reply has so many bytes at most.
+    pub(super) fn with_reply_bytes_max(mut self, bytes: usize) -> Self {
+        self.terms.reply_bytes_max = self.terms.reply_bytes_max.min(bytes);
+        self
+    }
+
     /// The id of the message: each repetition has the same, and another request none that was there before, not even with
     /// this key. So a late reply to one is never the reply to another.
     pub(super) fn message_id(&self) -> Option<MessageId> {
