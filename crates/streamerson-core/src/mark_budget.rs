@@ -178,8 +178,7 @@ impl MarkBudget {
                     Some(age) if sum <= self.0.bytes_max && (was_asked || age < HEARD_FOR) => {
                         let is_far = self.is_far_from_bound(&known, bytes);
                         known.reserved = known.reserved.saturating_add(bytes);
-                        self.tell_soon(&mut known, age >= TOLD_EVERY);
-                        Some((is_far, self.take_warning_near(&mut known)))
+                        Some((is_far, age >= TOLD_EVERY, self.take_warning_near(&mut known)))
                     }
                     Some(age) if age < REFUSED_FOR => return Ok(None),
                     // Asked and not answered, where the runtime is shutting down.
@@ -187,8 +186,9 @@ impl MarkBudget {
                     _ => None,
                 }
             };
-            if let Some((is_far, warning)) = reserved {
+            if let Some((is_far, is_old, warning)) = reserved {
                 let reservation = Reservation { budget: self.clone(), left: bytes, at_risk: 0 };
+                self.tell_soon(is_old);
                 if let Some(bytes) = warning {
                     self.warn_near_bound(bytes);
                 }
@@ -209,12 +209,11 @@ impl MarkBudget {
 
     /// Counts bytes of a mark that is set in any case, whether or not there is room.
     pub fn add(&self, bytes: u64) {
-        self.count(&mut self.lock(), bytes);
-    }
-
-    fn count(&self, known: &mut Known, bytes: u64) {
-        known.untold = known.untold.saturating_add(bytes);
-        self.tell_soon(known, false);
+        {
+            let mut known = self.lock();
+            known.untold = known.untold.saturating_add(bytes);
+        }
+        self.tell_soon(false);
     }
 
     /// Tells the broker at once; to be awaited before a process ends.
@@ -242,16 +241,15 @@ impl MarkBudget {
     }
 
     /// Has the broker told, at once or within a quarter of a second. Outside a runtime, the next mark that is set does so.
-    fn tell_soon(&self, known: &mut Known, at_once: bool) {
+    fn tell_soon(&self, at_once: bool) {
         if at_once {
             self.0.hurry.notify_one();
         }
-        if known.is_telling {
-            return;
-        }
         let Ok(runtime) = Handle::try_current() else { return };
-        known.is_telling = true;
-        runtime.spawn(Telling { budget: self.clone(), is_over: false }.run());
+        if !std::mem::replace(&mut self.lock().is_telling, true) {
+            // Without the lock: where the runtime is shutting down, the task is dropped at once.
+            runtime.spawn(Telling { budget: self.clone(), is_over: false }.run());
+        }
     }
 
     /// Tells the broker, in a task of its own: a caller that gives up in the middle would leave the question open whether its
@@ -330,11 +328,14 @@ impl Reservation {
     /// Counts bytes of a mark that was set, for as long as marks are kept. Nothing is at risk then.
     pub fn commit(&mut self, bytes: u64) {
         self.at_risk = 0;
-        let mut known = self.budget.lock();
         let from_room = bytes.min(self.left);
         self.left -= from_room;
-        known.reserved = known.reserved.saturating_sub(from_room);
-        self.budget.count(&mut known, bytes);
+        {
+            let mut known = self.budget.lock();
+            known.reserved = known.reserved.saturating_sub(from_room);
+            known.untold = known.untold.saturating_add(bytes);
+        }
+        self.budget.tell_soon(false);
     }
 }
 
@@ -343,12 +344,14 @@ impl Drop for Reservation {
         if self.at_risk > 0 {
             self.commit(self.at_risk);
         }
-        let mut known = self.budget.lock();
-        known.reserved = known.reserved.saturating_sub(self.left);
-        if known.told_reserved > known.reserved {
+        let (is_told, is_near) = {
+            let mut known = self.budget.lock();
+            known.reserved = known.reserved.saturating_sub(self.left);
+            (known.told_reserved <= known.reserved, !self.budget.is_far_from_bound(&known, self.left))
+        };
+        if !is_told {
             // Near the bound, others wait for the room.
-            let is_near = !self.budget.is_far_from_bound(&known, self.left);
-            self.budget.tell_soon(&mut known, is_near);
+            self.budget.tell_soon(is_near);
         }
     }
 }
@@ -621,6 +624,23 @@ mod tests {
     async fn told(broker: &SharedBroker) -> u64 {
         let key = Topic::new("orders").unwrap().idempotency_meter();
         broker.charge(Charge { key, bytes: 0, ttl: TTL, reserved: None }).await.unwrap()
+    }
+
+    /// A reservation may be dropped while its runtime shuts down, where no task begins any more.
+    #[test]
+    fn a_reservation_may_end_with_its_runtime() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let budget = budget(&Memory::new().into(), 1000);
+        let mut reserved = runtime.block_on(budget.reserve(100)).unwrap().unwrap();
+        reserved.risk(10);
+        runtime.spawn(async move {
+            let _reserved = reserved;
+            std::future::pending::<()>().await;
+        });
+        runtime.block_on(tokio::task::yield_now());
+        drop(runtime);
+        let known = budget.lock();
+        assert_eq!((known.untold, known.is_telling), (10, false));
     }
 
     /// A reservation may be dropped where there is no runtime.
