@@ -35,6 +35,8 @@ const HEARD_FOR: Duration = Duration::from_secs(5);
 const REFUSED_FOR: Duration = Duration::from_millis(20);
 /// How long a reservation outlives the budget that made it, as where its process was killed.
 const RESERVED_FOR: Duration = Duration::from_secs(5);
+/// The longest pause between two renewals of a reservation, also while the broker refuses them.
+const RENEWED_WITHIN: Duration = Duration::from_secs(1);
 /// How many marks of the size of one must have room for that one to be set without a question to the broker.
 const MARGIN_MARKS: u64 = 100;
 /// The part of the bound that must be free for the same: an eighth.
@@ -178,7 +180,8 @@ impl MarkBudget {
                     Some(age) if sum <= self.0.bytes_max && (was_asked || age < HEARD_FOR) => {
                         let is_far = self.is_far_from_bound(&known, bytes);
                         known.reserved = known.reserved.saturating_add(bytes);
-                        Some((is_far, age >= TOLD_EVERY, self.take_warning_near(&mut known)))
+                        let is_old = age >= TOLD_EVERY && known.wanted == known.answered;
+                        Some((is_far, is_old, self.take_warning_near(&mut known)))
                     }
                     Some(age) if age < REFUSED_FOR => return Ok(None),
                     // Asked and not answered, where the runtime is shutting down.
@@ -214,6 +217,12 @@ impl MarkBudget {
             known.untold = known.untold.saturating_add(bytes);
         }
         self.tell_soon(false);
+    }
+
+    /// Returns whether there are other clones of this one.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
     }
 
     /// Tells the broker at once; to be awaited before a process ends.
@@ -378,7 +387,7 @@ impl Telling {
                     let topic = &self.budget.0.topic;
                     tracing::debug!(%topic, %error, "the bytes of marks were not counted; they will be later");
                     // Without another user of the budget there may be no broker any more.
-                    if Arc::strong_count(&self.budget.0) == 1 {
+                    if !self.budget.is_shared() {
                         return;
                     }
                     pause = pause.saturating_mul(2).min(TOLD_AGAIN);
@@ -389,6 +398,9 @@ impl Telling {
                 known.is_telling = false;
                 self.is_over = true;
                 return;
+            }
+            if known.reserved > 0 {
+                pause = pause.min(RENEWED_WITHIN);
             }
         }
     }

@@ -191,9 +191,11 @@ impl Gateway {
 
     /// Returns once no request with an [`Idempotency-Key`](crate::Idempotency) is under way, those included whose clients
     /// have hung up. To be awaited between the end of the server and [`Client::close`], or their replies would not be
-    /// kept; it takes no longer than the longest timeout of a route and a second.
+    /// kept, and the bytes that are kept for them not counted. It takes two seconds more than the longest timeout of a route at
+    /// most.
     pub async fn finished(&self) {
         self.keyed_requests.finished().await;
+        self.keyed_requests.flush().await;
     }
 
     pub(crate) fn keyed_requests(&self) -> &KeyedRequests {

@@ -178,7 +178,8 @@ pub(crate) async fn charge(shared: &Shared, charge: &Charge) -> Result<u64, Brok
                 command.arg(field);
             });
         });
-        // The sum is known and the bytes are added. Fields that stay count for nothing, and are removed by the next charge.
+        // The sum is known and the bytes are added. Fields that stay are removed by the next charge; one of this holder counts
+        // at others until its time is over.
         if let Ok(Reply::Error(message)) = removed.await {
             let error = mark_error("HDEL", &message, key.as_str());
             tracing::debug!(meter = key.as_str(), %error, "fields of a meter that are over were not removed");

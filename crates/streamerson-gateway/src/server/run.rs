@@ -196,6 +196,7 @@ impl Server {
         // What has a key goes on without its client, and its reply is to be found by whoever asks again.
         if timeout_at(until, join_all(gateways.iter().map(Gateway::finished))).await.is_err() {
             tracing::warn!("the drain time is up; what becomes of requests with a key is not remembered");
+            join_all(gateways.iter().map(|gateway| gateway.keyed_requests().flush())).await;
         }
         join_all(gateways.iter().map(|gateway| gateway.client().close())).await;
         admin_stage.send_replace(Stage::Over);

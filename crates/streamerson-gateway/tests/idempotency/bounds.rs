@@ -1,14 +1,16 @@
 //! How much is kept of requests with a key, over every broker.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use axum::http::StatusCode;
-use streamerson_core::{Problem, Reply, broker::Mark, mark_budget::MarkBudget};
-use streamerson_test::{RedisServer, Value, eventually};
+use streamerson_core::{Problem, Reply, SharedBroker, broker::Mark, client::Client, mark_budget::MarkBudget};
+use streamerson_gateway::Gateway;
+use streamerson_redis::RedisBroker;
+use streamerson_test::{Direction, Proxy, RedisServer, Value, eventually};
 use tokio::task::JoinSet;
 
 use crate::{
-    scene::{BOUND, Scene, assert_created, assert_refused, created, keyed, keyed_fn, with},
+    scene::{BOUND, Scene, app, assert_created, assert_refused, created, keyed, keyed_fn, with},
     support::{Answer, send},
 };
 
@@ -119,11 +121,47 @@ pub(crate) async fn attempts_at_one_request_are_counted_as_one_record(mut scene:
     scene.metered_once(|sum| sum == bytes).await;
     let key = scene.record_key("k");
     let value = scene.bench.broker.recall(vec![key.clone()]).await.unwrap().remove(0).expect("a record");
-    scene.bench.broker.mark(vec![Mark { key, value, ttl: Duration::from_secs(5) }]).await.unwrap();
+    scene.bench.broker.mark(vec![Mark { key: key.clone(), value, ttl: Duration::from_secs(5) }]).await.unwrap();
     for _ in 0..3 {
         _ = scene.handled_soon(keyed_fn("/bounded", "k", "{}"), failure()).await;
     }
     scene.metered_once(|sum| sum == 2 * bytes).await;
+    // A reply is kept for its whole time, and the record with it.
+    _ = scene.handled_soon(keyed_fn("/bounded", "k", "{}"), large()).await;
+    let kept = scene.bench.broker.recall(vec![key.clone()]).await.unwrap().remove(0).expect("a record");
+    let reply = MarkBudget::bytes_of(&key, kept.len());
+    scene.metered_once(|sum| sum == 2 * bytes + reply).await;
+}
+
+/// A record whose answer is lost on the way is counted all the same.
+#[tokio::test]
+async fn records_are_counted_when_the_answer_is_lost() {
+    let mut scene = Scene::over_redis().await;
+    let server = scene.server.take().unwrap();
+    let proxy = Proxy::start(server.address()).await;
+    let broker = RedisBroker::connect(&format!("redis://{}", proxy.address())).await.unwrap();
+    let gateway = Gateway::new(Client::new(Arc::new(broker) as SharedBroker));
+    let routes = app(&scene.bench, &gateway);
+    let begin = |key: &str| {
+        let (app, request) = (routes.clone(), keyed("/orders", key, "{}"));
+        tokio::spawn(async move { send(&app, request).await })
+    };
+    let begun = begin("before");
+    let message = scene.message().await;
+    scene.bench.reply(&message, created()).await;
+    assert_created(&begun.await.unwrap());
+    gateway.finished().await;
+    proxy.blackhole(Direction::ToClient);
+    let begun = begin("k");
+    eventually("the record to be set", async || (records(&server).await.len() == 2).then_some(())).await;
+    proxy.cut();
+    proxy.restore();
+    let message = scene.message().await;
+    scene.bench.reply(&message, created()).await;
+    assert_created(&begun.await.unwrap());
+    gateway.finished().await;
+    let kept: u64 = records(&server).await.iter().map(|(key, value)| 200 + key + value).sum();
+    assert!(scene.metered().await >= kept, "{} of {kept}", scene.metered().await);
 }
 
 /// A gateway that gives up while it waits for Redis has its records set all the same, and counts them.

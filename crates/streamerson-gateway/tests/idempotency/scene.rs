@@ -143,7 +143,7 @@ impl Scene {
     }
 }
 
-fn app(bench: &Bench, gateway: &Gateway) -> Router {
+pub(crate) fn app(bench: &Bench, gateway: &Gateway) -> Router {
     let (topic, once) = (&bench.topic, Idempotency::default());
     let route = gateway.request(topic, "order.new").reply_headers(["location", "etag"]).forward_headers(["x-trace"]);
     let for_each = once.clone().principal("authorization");

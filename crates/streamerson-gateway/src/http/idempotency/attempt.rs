@@ -35,9 +35,17 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// The result of a look at a key.
 enum Begun {
     /// The request is this attempt's to send, and there is room for its reply.
-    Claimed(Reservation),
+    Claimed(Claim),
     /// The request was answered before.
     Answered(Reply),
+}
+
+/// The right to send a request.
+struct Claim {
+    /// The room for the reply.
+    room: Reservation,
+    /// Whether this attempt has counted the bytes of its record, which were counted by the first attempt otherwise.
+    is_counted: bool,
 }
 
 /// The record that a key has.
@@ -95,9 +103,9 @@ where
 impl Attempt {
     async fn run(self, send: impl Future<Output = Result<Reply, CallError>>) -> Result<Reply, Refusal> {
         match timeout_at(self.deadline, self.begin()).await {
-            Ok(Ok(Begun::Claimed(room))) => {
+            Ok(Ok(Begun::Claimed(claim))) => {
                 let result = send.await;
-                self.end(&result, room).await;
+                self.end(&result, claim).await;
                 Ok(result?)
             }
             Ok(Ok(Begun::Answered(reply))) => {
@@ -122,18 +130,18 @@ impl Attempt {
             tries += 1;
             self.set_both_if_absent()
         });
-        let [attempt, record] = match set.await {
+        let set = set.await;
+        // A try whose answer was lost may have set either mark.
+        let is_first_try = tries == 1;
+        let [attempt, record] = match set {
             Ok(found) => found,
             Err(error) => {
-                if tries == 1 {
-                    self.undo(&error, &mut room).await;
-                }
+                self.undo(&error, is_first_try, &mut room).await;
                 return Err(CallError::from(error).into());
             }
         };
         let found = self.found(record.as_ref());
-        // A try whose answer was lost may have set either mark.
-        if record.is_some() && tries == 1 {
+        if record.is_some() && is_first_try {
             room.risk(0);
         }
         let is_claimed = attempt.is_none_or(|value| value == self.name.as_bytes());
@@ -143,12 +151,20 @@ impl Attempt {
             Found::Nothing | Found::Open if !is_claimed => Err(Refusal::UnderWay),
             Found::Nothing => {
                 room.commit(bytes);
-                return Ok(Begun::Claimed(room));
+                return Ok(Begun::Claimed(Claim { room, is_counted: true }));
             }
             Found::Open => match self.extend_record(&mut room, bytes).await {
-                Ok(Extension::Unneeded | Extension::Extended) => return Ok(Begun::Claimed(room)),
-                // It went at this moment: a repetition begins anew.
-                Ok(Extension::Absent) => Err(Refusal::UnderWay),
+                Ok((Extension::Absent, _)) => {
+                    // It went at this moment: a repetition begins anew.
+                    Err(Refusal::UnderWay)
+                }
+                Ok((extension, is_sure)) => {
+                    let is_counted = extension == Extension::Extended || !is_first_try || !is_sure;
+                    if is_counted {
+                        room.commit(bytes);
+                    }
+                    return Ok(Begun::Claimed(Claim { room, is_counted }));
+                }
                 Err(error) => Err(CallError::from(error).into()),
             },
         };
@@ -158,30 +174,40 @@ impl Attempt {
         begun
     }
 
-    /// Has the record that was found stay longer than this attempt, or another request could take the key meanwhile.
-    async fn extend_record(&self, room: &mut Reservation, bytes: u64) -> Result<Extension, BrokerError> {
+    /// Has the record that was found stay longer than this attempt, or another request could take the key meanwhile. Answers
+    /// also whether that was done in one try: an earlier one may have extended it.
+    async fn extend_record(&self, room: &mut Reservation, bytes: u64) -> Result<(Extension, bool), BrokerError> {
         let (least, ttl) = (self.left() + GRACE, self.open_ttl());
-        let extension = self.ask(|| self.broker().extend_mark(&self.record_key, least, ttl)).await?;
-        if extension == Extension::Extended {
-            // Its bytes were counted until it would have gone.
-            room.commit(bytes);
+        // Its bytes are counted until it would have gone, and once more when it is extended.
+        room.risk(bytes);
+        let mut tries = 0;
+        let extended = self.ask(|| {
+            tries += 1;
+            self.broker().extend_mark(&self.record_key, least, ttl)
+        });
+        let extension = extended.await?;
+        let is_sure = tries == 1;
+        if is_sure && extension != Extension::Extended {
+            room.risk(0);
         }
-        Ok(extension)
+        Ok((extension, is_sure))
     }
 
     /// After an error of the question that sets both marks: lets go of the attempt, and of the record's bytes if there is
     /// none.
-    async fn undo(&self, error: &BrokerError, room: &mut Reservation) {
-        if matches!(error, BrokerError::Config { .. } | BrokerError::Unavailable { .. } | BrokerError::Saturated { .. })
-        {
-            // Nothing was sent.
+    async fn undo(&self, error: &BrokerError, is_first_try: bool, room: &mut Reservation) {
+        let is_sent = !matches!(
+            error,
+            BrokerError::Config { .. } | BrokerError::Unavailable { .. } | BrokerError::Saturated { .. }
+        );
+        if is_first_try && !is_sent {
             return room.risk(0);
         }
         // The broker may have taken one of the two.
         let keys = vec![self.attempt_key.clone(), self.record_key.clone()];
         let Ok(Ok(found)) = timeout(STORED_WITHIN, self.broker().recall(keys)).await else { return };
         if let [attempt, record] = &*found {
-            if record.is_none() {
+            if record.is_none() && is_first_try {
                 room.risk(0);
             }
             if attempt.as_ref().is_some_and(|value| value == self.name.as_bytes()) {
@@ -245,16 +271,14 @@ impl Attempt {
 
     /// Keeps the reply, or lets the next attempt begin; where the request may still be handled, not before its deadline.
     /// The record stays in any case, so that its key cannot stand for another request.
-    async fn end(&self, result: &Result<Reply, CallError>, mut room: Reservation) {
+    async fn end(&self, result: &Result<Reply, CallError>, claim: Claim) {
         match result {
             Ok(reply) if !respond::status(reply).is_server_error() => {
-                let value = record::answered(&self.request.fingerprint, reply);
-                let record = (value.len() <= self.request.terms.reply_bytes_max).then(|| {
-                    // The bytes of the record without a reply were counted when it was set.
-                    room.commit(value.len().saturating_sub(OPEN_LEN) as u64);
-                    Mark { key: self.record_key.clone(), value, ttl: self.request.terms.ttl }
+                let marks = self.released().map(|released| {
+                    let kept = self.kept(reply, claim);
+                    kept.into_iter().chain([released]).collect()
                 });
-                self.set(record.into_iter().chain(self.released()).collect()).await;
+                self.set(marks.unwrap_or_default()).await;
             }
             // It may be under way.
             Err(
@@ -265,6 +289,19 @@ impl Attempt {
             ) => {}
             Ok(_) | Err(_) => self.release().await,
         }
+    }
+
+    /// The record with its reply, if that is not too large.
+    fn kept(&self, reply: &Reply, Claim { mut room, is_counted }: Claim) -> Option<Mark> {
+        let value = record::answered(&self.request.fingerprint, reply);
+        if value.len() > self.request.terms.reply_bytes_max {
+            return None;
+        }
+        // The whole record stays for the time of a reply from now on.
+        let counted = if is_counted { OPEN_LEN } else { 0 };
+        let base = if is_counted { 0 } else { MarkBudget::bytes_of(&self.record_key, 0) };
+        room.commit(base + value.len().saturating_sub(counted) as u64);
+        Some(Mark { key: self.record_key.clone(), value, ttl: self.request.terms.ttl })
     }
 
     /// Lets the next attempt begin.
@@ -298,8 +335,8 @@ impl Attempt {
         Mark { key: self.attempt_key.clone(), value, ttl: left + GRACE }
     }
 
-    /// The attempt's mark, about to go; `None` when its time is nearly over, as after a long pause of this process: the mark
-    /// that is there then may be another attempt's.
+    /// The attempt's mark, about to go; `None` when its time is nearly over, as after a long pause of this process: the marks
+    /// that are there then may be another attempt's.
     fn released(&self) -> Option<Mark> {
         let is_own = Instant::now() + GRACE / 2 < self.deadline + GRACE;
         is_own.then(|| Mark { ttl: Duration::from_millis(1), ..self.attempt_mark(Duration::ZERO) })

@@ -30,14 +30,21 @@ impl KeyedRequests {
     }
 
     pub(super) fn on_budget(&self, budget: &MarkBudget) {
-        self.budgets.lock().unwrap_or_else(PoisonError::into_inner).push(budget.clone());
+        let mut budgets = self.budgets.lock().unwrap_or_else(PoisonError::into_inner);
+        // Those of routes that are gone.
+        budgets.retain(MarkBudget::is_shared);
+        budgets.push(budget.clone());
     }
 
-    /// Returns once none is under way, and the broker knows the bytes of their records.
+    /// Returns once none is under way.
     pub(crate) async fn finished(&self) {
         // More may begin after it is closed, and are waited for as well.
         self.tasks.close();
         self.tasks.wait().await;
+    }
+
+    /// Tells the broker the bytes of all records.
+    pub(crate) async fn flush(&self) {
         let budgets = self.budgets.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let flushed = timeout(FLUSHED_WITHIN, async {
             for budget in &budgets {
