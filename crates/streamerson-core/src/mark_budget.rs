@@ -70,7 +70,8 @@ impl MarkKind {
 /// The bound holds over all budgets of the topic, in this process and others: room is reserved in the broker's meter before
 /// a mark is set. While an eighth of the bound is free and a hundred marks of the size have room, as far as is known, no
 /// caller waits for that: the broker is told afterwards, within a quarter of a second and in one number for all marks. So a
-/// burst at several processes at once can go beyond the bound, by the bytes that it adds within half a second.
+/// burst at several processes at once can go beyond the bound, by the bytes that it adds within half a second; while the
+/// broker cannot be told, within five.
 ///
 /// A process that is killed has not told the bytes of its last quarter of a second; [`flush`](Self::flush) tells them.
 #[derive(Debug, Clone)]
@@ -109,6 +110,8 @@ struct Known {
     wanted: u64,
     /// The number of the last one that was answered, with all before it.
     answered: u64,
+    /// The number of the last one that failed, with all before it, and the error.
+    failed: Option<(u64, BrokerError)>,
     /// The reserved bytes that the broker may know.
     told_reserved: u64,
     /// Whether a task tells it.
@@ -280,13 +283,19 @@ impl MarkBudget {
             if known.answered >= question {
                 return Ok(());
             }
+            if let Some((failed, error)) = &known.failed
+                && *failed >= question
+            {
+                return Err(error.clone());
+            }
             // Also where the answer is lost.
             known.told_reserved = known.told_reserved.max(known.reserved);
             (known.untold, known.reserved, known.wanted)
         };
         let own = Reserved { holder: holder.clone(), bytes: reserved, ttl: RESERVED_FOR };
-        let total = broker.charge(Charge { key: meter.clone(), bytes, ttl: *ttl, reserved: Some(own) }).await?;
+        let charged = broker.charge(Charge { key: meter.clone(), bytes, ttl: *ttl, reserved: Some(own) }).await;
         let mut known = self.lock();
+        let total = charged.inspect_err(|error| known.failed = Some((question, error.clone())))?;
         known.untold = known.untold.saturating_sub(bytes);
         (known.heard, known.total) = (Some(Instant::now()), total);
         (known.answered, known.told_reserved) = (question, reserved);

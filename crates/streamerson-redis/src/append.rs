@@ -137,7 +137,10 @@ fn next(replies: &mut impl Iterator<Item = Reply>) -> Result<Reply, BrokerError>
     replies.next().ok_or_else(|| BrokerError::Protocol("a command has no reply".into()))
 }
 
+/// Longest time that a command takes, in milliseconds: a server adds its clock, and the sum must fit 63 bits.
+const TIME_MAX_MS: u64 = i64::MAX as u64 / 2;
+
 /// Whole milliseconds, at least one: zero means something else to every command that takes a time.
 pub(crate) fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).clamp(1, i64::MAX as u64)
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).clamp(1, TIME_MAX_MS)
 }

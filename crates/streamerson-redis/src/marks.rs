@@ -137,7 +137,13 @@ pub(crate) async fn charge(shared: &Shared, charge: &Charge) -> Result<u64, Brok
     let all = replies.pop().unwrap_or(Reply::Nil);
     for (reply, command) in replies.iter().zip(commands) {
         if let Reply::Error(message) = reply {
-            return Err(mark_error(command, message, key.as_str()));
+            let error = mark_error(command, message, key.as_str());
+            if command == "PEXPIRE" {
+                // The bytes are added by then, and would be once more.
+                tracing::debug!(meter = key.as_str(), %error, "a meter keeps its expiry");
+                continue;
+            }
+            return Err(error);
         }
     }
     if let Reply::Error(message) = &all {

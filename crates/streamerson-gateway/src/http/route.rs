@@ -30,7 +30,7 @@ use crate::gateway::{Gateway, valid};
 const BODY_BYTES_MAX: usize = 256 * 1024;
 
 /// Where a timeout ends that is longer than the clock goes.
-const FOR_EVER: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
+pub(super) const FOR_EVER: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
 
 /// An axum handler that hands HTTP requests to the consumers of a topic, made by a [`Gateway`](crate::Gateway).
 ///
@@ -139,7 +139,11 @@ impl<K> Route<K> {
 
     /// How long the whole request may take, the arrival of its body included; the client's own timeout by default.
     pub fn timeout(self, timeout: Duration) -> Self {
-        self.set(|settings| settings.timeout = timeout)
+        self.set(|settings| {
+            settings.timeout = timeout;
+            // The bytes of a request's marks are counted for as long.
+            settings.marks = Arc::default();
+        })
     }
 
     /// The HTTP headers that consumers get to see, instead of none; for [`HttpRequests`](crate::HttpRequests), instead of

@@ -133,6 +133,16 @@ pub(crate) async fn attempts_at_one_request_are_counted_as_one_record(mut scene:
     scene.metered_once(|sum| sum == 2 * bytes + reply).await;
 }
 
+/// Also where replies are kept for a shorter time than requests may take.
+pub(crate) async fn attempts_are_counted_as_one_record_with_a_short_ttl(mut scene: Scene) {
+    let bytes = MarkBudget::bytes_of(&scene.record_key("k"), OPEN_LEN);
+    for _ in 0..30 {
+        let failure = Reply::from(Problem::new(StatusCode::BAD_GATEWAY));
+        _ = scene.handled_soon(keyed_fn("/brief", "k", "{}"), failure).await;
+    }
+    scene.metered_once(|sum| sum == bytes || sum == 2 * bytes).await;
+}
+
 /// A record whose answer is lost on the way is counted all the same.
 #[tokio::test]
 async fn records_are_counted_when_the_answer_is_lost() {

@@ -55,5 +55,6 @@ over_both_brokers!(
     what_is_kept_of_a_topic_is_bounded,
     without_room_for_a_reply_nothing_is_sent,
     the_bound_holds_over_gateways_and_routes,
-    attempts_at_one_request_are_counted_as_one_record;
+    attempts_at_one_request_are_counted_as_one_record,
+    attempts_are_counted_as_one_record_with_a_short_ttl;
 );

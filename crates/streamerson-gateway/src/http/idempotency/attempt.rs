@@ -5,8 +5,8 @@
 //! after the deadline. The gateway that sets the attempt looks at the record behind it and not before, so it cannot miss the
 //! reply of the attempt before.
 //!
-//! The bytes of a record are counted when it is set and when it is extended, and room for its reply is reserved before the
-//! request is sent.
+//! The bytes of a record are counted when it is set and when it is extended, and with a reply to an attempt that did neither.
+//! Room for the reply is reserved before the request is sent.
 
 use std::{sync::Arc, time::Duration};
 
@@ -24,7 +24,11 @@ use super::{
     Idempotency, Keyed,
     record::{self, OPEN_LEN, Record},
 };
-use crate::http::{refusal::Refusal, respond, route::Settings};
+use crate::http::{
+    refusal::Refusal,
+    respond,
+    route::{FOR_EVER, Settings},
+};
 
 /// How long after its deadline a request counts as being handled: a call may end a little later.
 const GRACE: Duration = Duration::from_secs(2);
@@ -185,22 +189,19 @@ impl Attempt {
             tries += 1;
             self.broker().extend_mark(&self.record_key, least, ttl)
         });
-        let extension = extended.await?;
+        let extended = extended.await;
         let is_sure = tries == 1;
-        if is_sure && extension != Extension::Extended {
+        if is_sure && extended.as_ref().map_or_else(is_undone, |extension| *extension != Extension::Extended) {
             room.risk(0);
         }
-        Ok((extension, is_sure))
+        Ok((extended?, is_sure))
     }
 
     /// After an error of the question that sets both marks: lets go of the attempt, and of the record's bytes if there is
     /// none.
     async fn undo(&self, error: &BrokerError, is_first_try: bool, room: &mut Reservation) {
-        let is_sent = !matches!(
-            error,
-            BrokerError::Config { .. } | BrokerError::Unavailable { .. } | BrokerError::Saturated { .. }
-        );
-        if is_first_try && !is_sent {
+        let is_refused = matches!(error, BrokerError::Refused { .. });
+        if is_first_try && !is_refused && is_undone(error) {
             return room.risk(0);
         }
         // The broker may have taken one of the two.
@@ -274,11 +275,12 @@ impl Attempt {
     async fn end(&self, result: &Result<Reply, CallError>, claim: Claim) {
         match result {
             Ok(reply) if !respond::status(reply).is_server_error() => {
-                let marks = self.released().map(|released| {
-                    let kept = self.kept(reply, claim);
-                    kept.into_iter().chain([released]).collect()
-                });
-                self.set(marks.unwrap_or_default()).await;
+                let Some(released) = self.released() else { return };
+                let is_set = self.set(self.kept(reply, claim).into_iter().chain([released]).collect()).await;
+                if !is_set {
+                    // The broker may have no room for the reply, and some for this.
+                    self.release().await;
+                }
             }
             // It may be under way.
             Err(
@@ -306,28 +308,30 @@ impl Attempt {
 
     /// Lets the next attempt begin.
     async fn release(&self) {
-        self.set(self.released().into_iter().collect()).await;
+        _ = self.set(self.released().into_iter().collect()).await;
     }
 
-    /// Sets marks. Where that fails, the attempt goes by itself.
-    async fn set(&self, marks: Vec<Mark>) {
+    /// Sets marks; answers whether the broker did, or may still do so. Where it does not, the attempt goes by itself.
+    async fn set(&self, marks: Vec<Mark>) -> bool {
         match timeout(STORED_WITHIN, self.broker().mark(marks)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
                 tracing::debug!(key = %self.record_key, %error, "the reply to a request with a key is not kept");
+                return false;
             }
             Err(_) => tracing::debug!(key = %self.record_key, "the reply to a request with a key may not be kept"),
         }
+        true
     }
 
     fn open_record(&self) -> Mark {
         Mark { key: self.record_key.clone(), value: record::open(&self.request.fingerprint), ttl: self.open_ttl() }
     }
 
-    /// How long a record without a reply stays: never shorter than the attempt, or the key could stand for another request
-    /// while this one is handled.
+    /// How long a record without a reply stays: longer than the attempt, or the key could stand for another request while
+    /// this one is handled. So much longer that attempts extend it once in the time of a reply.
     fn open_ttl(&self) -> Duration {
-        self.request.terms.ttl.max(self.left() + GRACE)
+        self.request.terms.ttl.saturating_add(self.left() + GRACE)
     }
 
     fn attempt_mark(&self, left: Duration) -> Mark {
@@ -356,7 +360,7 @@ impl Attempt {
         marks.get_or_init(|| {
             let Idempotency { ttl, topic_bytes_max, .. } = self.request.terms;
             // A record may be as old as its request when it gets its reply, which is kept for the time from then on.
-            let ttl = ttl.saturating_add(*timeout).saturating_add(GRACE);
+            let ttl = ttl.saturating_add((*timeout).min(FOR_EVER)).saturating_add(GRACE);
             let (broker, meter) = (client.broker().clone(), topic.idempotency_meter());
             let kind = MarkKind::Idempotency;
             let budget = MarkBudget::new(broker, topic, kind, meter, ttl, topic_bytes_max, client.metrics());
@@ -364,4 +368,15 @@ impl Attempt {
             budget
         })
     }
+}
+
+/// Returns whether an error says that the broker did nothing.
+fn is_undone(error: &BrokerError) -> bool {
+    matches!(
+        error,
+        BrokerError::Config { .. }
+            | BrokerError::Unavailable { .. }
+            | BrokerError::Saturated { .. }
+            | BrokerError::Refused { .. }
+    )
 }
