@@ -178,6 +178,9 @@ fn a_table_under_a_route_is_about_requests_that_are_repeated() {
     let small = complaints(&format!("{ROUTE}{small}"));
     let expected = "topic.orders.idempotency_bytes_max: a request to /a with an idempotency key needs room for 4337 ";
     assert!(small.contains(expected) && small.contains("default:orders has 4000 for all of them"), "{small}");
+    let small = "[route.idempotency]\n[topic.\"shop:orders\"]\nidempotency_bytes_max = 4000\n";
+    let small = complaints(&format!("{}{small}", ROUTE.replace("\"orders\"", "\"shop:orders\"")));
+    assert!(small.contains("topic.shop:orders.idempotency_bytes_max: "), "{small}");
     let large = complaints(&format!("{ROUTE}[route.idempotency]\nreply_bytes_max = 268435456\n"));
     assert!(large.contains("route.idempotency.reply_bytes_max: "), "{large}");
     let zero = complaints(&format!("[topic.orders]\nidempotency_bytes_max = 0\n{ROUTE}"));

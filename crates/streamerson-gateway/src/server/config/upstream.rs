@@ -28,6 +28,8 @@ pub(crate) struct Upstream {
 #[derive(Debug)]
 pub(super) struct TopicConfig<B> {
     topic: Topic,
+    /// The name of the table.
+    title: String,
     broker: Option<B>,
     wire: WireFormat,
     /// The parts that it is in, if it says so; nothing where what it says makes no sense.
@@ -97,7 +99,9 @@ pub(super) fn topics<B: FromStr<Err: Display>>(table: Table<'_>, mistakes: &mut 
             Ok(topic) if topics.iter().any(|before| before.topic == topic) => {
                 mistakes.add(&span, title, format!("{topic} has a table already; make one of the two"));
             }
-            Ok(topic) => topics.push(TopicConfig { topic, broker, wire, shards, backlog_max, idempotency_bytes_max }),
+            Ok(topic) => {
+                topics.push(TopicConfig { topic, title, broker, wire, shards, backlog_max, idempotency_bytes_max });
+            }
             Err(error) => mistakes.add(&span, title, error.to_string()),
         }
     }
@@ -133,7 +137,7 @@ pub(super) fn assign<B: Clone + PartialEq + FromStr<Err: Display>>(
             // That is a mistake of its own.
             Some(None) => {}
         }
-        bound_idempotency(route, config.and_then(|config| config.idempotency_bytes_max.as_ref()), mistakes);
+        bound_idempotency(route, config, mistakes);
         let own = config.and_then(|config| config.broker.clone());
         let Some(broker) = own.or_else(|| usual.resolve(route, mistakes)) else { continue };
         let backlog_max = config.and_then(|config| config.backlog_max);
@@ -145,16 +149,17 @@ pub(super) fn assign<B: Clone + PartialEq + FromStr<Err: Display>>(
 }
 
 /// Gives a route's idempotency keys the bound of their topic, which must have room for one reply at least.
-fn bound_idempotency(route: &mut PlacedRoute, bytes_max: Option<&Placed<u64>>, mistakes: &mut Mistakes<'_>) {
+fn bound_idempotency<B>(route: &mut PlacedRoute, config: Option<&TopicConfig<B>>, mistakes: &mut Mistakes<'_>) {
     let Some(mut idempotency) = route.config.idempotency.take() else { return };
-    if let Some(bytes_max) = bytes_max {
+    let of_topic = config.and_then(|config| Some((&config.title, config.idempotency_bytes_max.as_ref()?)));
+    if let Some((_, bytes_max)) = of_topic {
         idempotency = idempotency.topic_bytes_max(bytes_max.value);
     }
     let (topic, path) = (&route.config.topic, &route.config.path);
     let (needed, bound) = (idempotency.request_bytes_max(topic), idempotency.topic_bytes_max);
     if needed > bound {
-        let (span, title) = match bytes_max {
-            Some(bytes_max) => (&bytes_max.span, format!("topic.{}.idempotency_bytes_max", topic.name())),
+        let (span, title) = match of_topic {
+            Some((title, bytes_max)) => (&bytes_max.span, format!("{title}.idempotency_bytes_max")),
             None => (&route.topic_span, "route.idempotency.reply_bytes_max".to_owned()),
         };
         let mistake = format!(
