@@ -248,8 +248,14 @@ pub(crate) async fn an_attempt_renews_the_record_that_it_finds(mut scene: Scene)
     let record = broker.recall(vec![key.clone()]).await.unwrap().remove(0).expect("a record");
     let old = Duration::from_secs(1);
     broker.mark(vec![Mark { key, value: record, ttl: old }]).await.unwrap();
+    // Set behind the record, with its time: the record would have gone before it.
+    let other = scene.record_key("other");
+    broker.mark(vec![Mark { key: other.clone(), value: "".into(), ttl: old }]).await.unwrap();
     let (again, message) = scene.begun_soon(keyed_fn("/orders", "k", "{}")).await;
-    tokio::time::sleep(old).await;
+    eventually("the record's old time to be over", async || {
+        (broker.recall(vec![other.clone()]).await.unwrap() == [None]).then_some(())
+    })
+    .await;
     assert_refused(&scene.send(keyed("/orders", "k", "[]")).await, 422, "another request");
     assert_refused(&scene.send(keyed("/orders", "k", "{}")).await, 409, "under way");
     scene.bench.reply(&message, created()).await;

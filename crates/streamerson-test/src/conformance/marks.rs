@@ -72,9 +72,16 @@ pub async fn are_extended_when_they_would_go_soon(broker: SharedBroker) {
     value("kept", FOREVER).await;
     assert_eq!(extend(second).await, Extension::Unneeded);
     value("brief", second).await;
+    // Set behind it, with its time: it would have gone before.
+    let other = scene.topic.idempotency_mark(&MessageId::unique());
+    let as_brief = Mark { key: other.clone(), value: "".into(), ttl: second };
+    broker.mark(vec![as_brief]).await.expect("set");
     assert_eq!(extend(2 * second).await, Extension::Extended);
     assert_eq!(extend(2 * second).await, Extension::Unneeded);
-    tokio::time::sleep(second + Duration::from_millis(100)).await;
+    eventually("the time before it was extended to be over", async || {
+        (broker.recall(vec![other.clone()]).await.expect("recalled") == [None]).then_some(())
+    })
+    .await;
     assert_eq!(broker.recall(vec![key.clone()]).await.expect("recalled"), [Some("brief".into())]);
     value("gone", Duration::from_millis(1)).await;
     eventually("it goes", async || (broker.recall(vec![key.clone()]).await.expect("recalled") == [None]).then_some(()))
