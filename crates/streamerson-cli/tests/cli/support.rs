@@ -53,6 +53,13 @@ impl Scene {
         process.wait().await
     }
 
+    /// Returns the number of entries that were ever appended to the inbound stream of a topic.
+    pub(crate) async fn entries_appended(&self, topic: &str) -> u64 {
+        let key = Topic::new(topic).expect("a topic").inbound();
+        let info = self.broker.stream_info(&key).await.expect("a server that answers").expect("a stream");
+        info.appended.expect("a server that counts entries")
+    }
+
     /// How many entries a group has that are delivered and not settled, and that are not delivered.
     pub(crate) async fn pending_and_lag(&self, topic: &str, group: &str) -> Option<(u64, Option<u64>)> {
         let key = Topic::new(topic).expect("a topic").inbound();

@@ -13,7 +13,7 @@ use streamerson_test::{Signal, eventually};
 
 use super::{
     http::Connection,
-    http2::{Http2, NotSent},
+    http2::{Http2, NotProcessed},
     scene::{Gateway, Worker},
     tls::Authority,
 };
@@ -40,20 +40,22 @@ enum Client {
 }
 
 impl Client {
-    /// Asks, and is answered rightly; whether it may ask again on this connection.
-    async fn asks(&mut self, body: &str) -> bool {
+    /// Sends a request, and checks its response. Returns whether this connection takes another request.
+    async fn asks(&mut self, body: &str, answered: &AtomicUsize) -> bool {
         match self {
             Self::One(connection) => {
                 let answer = connection.exchange("POST /ask/echo", &[], body).await.expect("an answer");
                 assert_eq!((answer.status, answer.text().as_str()), (200, body));
+                answered.fetch_add(1, Ordering::Relaxed);
                 !answer.is_last()
             }
             Self::Two(connection) => match connection.exchange("POST /ask/echo", body).await {
                 Ok(answer) => {
                     assert_eq!((answer.status, answer.body.as_str()), (200, body));
+                    answered.fetch_add(1, Ordering::Relaxed);
                     true
                 }
-                Err(NotSent) => false,
+                Err(NotProcessed) => false,
             },
         }
     }
@@ -82,9 +84,7 @@ async fn no_request_fails_under_load(tls: bool, http2: bool) {
             let (answered, client) = (answered.clone(), client + connections.len());
             clients.spawn(async move {
                 for request in 0.. {
-                    let may_ask = connection.asks(&format!("\"{client} {request}\"")).await;
-                    answered.fetch_add(1, Ordering::Relaxed);
-                    if !may_ask {
+                    if !connection.asks(&format!("\"{client} {request}\""), &answered).await {
                         break;
                     }
                 }
@@ -99,6 +99,9 @@ async fn no_request_fails_under_load(tls: bool, http2: bool) {
     gateway.process.signal(Signal::Terminate);
     clients.join_all().await;
     assert_eq!(gateway.process.wait().await.status.code(), Some(0));
+    // No request was handled whose client was told that it is not processed.
+    let handled = scene.entries_appended("orders").await;
+    assert_eq!(handled, answered.load(Ordering::Relaxed) as u64);
     let inboxes = scene.server.command(["KEYS", "{default:orders}:re:*"]).await;
     assert!(inboxes.items().is_empty(), "{inboxes:?}");
     worker.stop().await;

@@ -1,5 +1,7 @@
 //! A client of HTTP/2, by hyper.
 
+use std::error::Error;
+
 use http::{HeaderMap, Request};
 use http_body_util::{BodyExt, Full};
 use hyper::{body::Bytes, client::conn::http2};
@@ -19,9 +21,10 @@ pub(crate) struct Answer2 {
     pub(crate) body: String,
 }
 
-/// The connection takes no more requests, and this one was never sent.
+/// The server did not process the request: it was not sent, or the server's GOAWAY names an earlier stream as its last
+/// (RFC 9113, section 6.8). A client may send it again on another connection.
 #[derive(Debug)]
-pub(crate) struct NotSent;
+pub(crate) struct NotProcessed;
 
 impl Http2 {
     pub(crate) async fn over(wire: Box<dyn Wire>) -> Self {
@@ -34,8 +37,8 @@ impl Http2 {
     ///
     /// # Panics
     ///
-    /// If it was sent, and is not answered.
-    pub(crate) async fn exchange(&mut self, line: &str, body: &str) -> Result<Answer2, NotSent> {
+    /// If the server can have processed the request, and it is not answered.
+    pub(crate) async fn exchange(&mut self, line: &str, body: &str) -> Result<Answer2, NotProcessed> {
         self.exchange_with(line, &[], body).await
     }
 
@@ -43,13 +46,13 @@ impl Http2 {
     ///
     /// # Panics
     ///
-    /// If it was sent, and is not answered.
+    /// If the server can have processed the request, and it is not answered.
     pub(crate) async fn exchange_with(
         &mut self,
         line: &str,
         headers: &[(&str, &str)],
         body: &str,
-    ) -> Result<Answer2, NotSent> {
+    ) -> Result<Answer2, NotProcessed> {
         let (method, path) = line.split_once(' ').expect("a method and a path");
         let mut request = Request::builder().method(method).uri(format!("http://gateway{path}"));
         for (name, value) in headers {
@@ -57,13 +60,16 @@ impl Http2 {
         }
         let request = request.body(Full::from(body.to_owned())).expect("a request");
         if self.0.ready().await.is_err() {
-            return Err(NotSent);
+            return Err(NotProcessed);
         }
         let response = match self.0.try_send_request(request).await {
             Ok(response) => response,
-            Err(mut error) => match error.take_message() {
-                Some(_) => return Err(NotSent),
-                None => panic!("a request was sent and has no answer: {:?}", error.into_error()),
+            Err(error) if error.message().is_some() => return Err(NotProcessed),
+            // A request can be written behind the client's acknowledgement of the shutdown, and so arrive after the
+            // server has named its last stream.
+            Err(error) => match error.into_error() {
+                error if is_beyond_the_last_stream(&error) => return Err(NotProcessed),
+                error => panic!("a request was sent and has no answer: {error:?}"),
             },
         };
         let (head, body) = response.into_parts();
@@ -78,4 +84,10 @@ impl Http2 {
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         }
     }
+}
+
+/// Returns whether the server's GOAWAY said, without an error, that it does not process this request.
+fn is_beyond_the_last_stream(error: &hyper::Error) -> bool {
+    let cause = error.source().and_then(|cause| cause.downcast_ref::<h2::Error>());
+    cause.is_some_and(|cause| cause.is_go_away() && cause.is_remote() && cause.reason() == Some(h2::Reason::NO_ERROR))
 }
