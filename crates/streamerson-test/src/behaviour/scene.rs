@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use streamerson_core::{
     Entry, EntryId, EventType, Message, MessageId, Name, Reply, SharedBroker, StreamKey, Topic, Wire,
-    broker::{Append, Membership, Pending, PendingEntry, Range, ReclaimFrom},
+    broker::{Append, GroupStart, Membership, Pending, PendingEntry, Range, ReclaimFrom},
     client::{Client, ClientConfig, Request},
     dead_letter::{DEAD_ENTRIES_MAX, DeadLetter},
     group::{Held, Member, MemberConfig, Outcome, Stopper},
@@ -100,6 +100,18 @@ impl Scene {
     pub(super) async fn members(&self) -> Vec<String> {
         let members = self.broker.members(&self.inbound(), &self.group).await.expect("the members");
         members.into_iter().map(|member| member.name).collect()
+    }
+
+    /// Has a member that dies at once take this many new deliveries. Unlike a [`Member`] that is dropped it has no read
+    /// under way, which could take one more.
+    pub(super) async fn take(&self, deliveries: usize) {
+        let (key, start) = (self.inbound(), GroupStart::After(EntryId::ZERO));
+        self.broker.create_group(&key, &self.group, start).await.expect("a group");
+        let mut reader = self.broker.group_reader(&Membership::new(key, self.group.clone()));
+        let mut left = deliveries;
+        while left > 0 {
+            left -= reader.read(left, Duration::from_secs(1)).await.expect("deliveries").len();
+        }
     }
 
     /// A stranger to the code under test, who takes over all that is pending, as if every lease had ended just now.

@@ -182,13 +182,9 @@ pub async fn outlive_their_member(broker: SharedBroker) {
     nothing_comes(&mut heir);
 }
 
-/// Takes what is in the stream and dies, `crashes` times over.
+/// Has `crashes` members take the deliveries that are in the stream, one after the other, and die.
 async fn crash(scene: &Scene, deliveries: usize, crashes: usize) {
-    let mut member = scene.member().await;
-    for _ in 0..deliveries {
-        drop(next(&mut member).await);
-    }
-    drop(member);
+    scene.take(deliveries).await;
     for _ in 1..crashes {
         let _dead: Membership = scene.steal().await;
     }
