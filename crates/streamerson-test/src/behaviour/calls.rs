@@ -102,15 +102,26 @@ pub async fn wait_for_a_slow_member_until_they_time_out(broker: SharedBroker) {
 /// Without a group, or with none in it, the caller hears at the deadline that there is nobody.
 pub async fn tell_that_nobody_is_there(broker: SharedBroker) {
     let scene = Scene::new(broker);
-    let client = scene.client().with_timeout(Duration::from_millis(100));
-    let answer = client.request(&scene.topic, request("?")).await;
-    assert!(matches!(answer, Err(CallError::NoConsumers)), "no group: {answer:?}");
-    assert_eq!(scene.len(&scene.inbound()).await, Some(1), "it was sent all the same");
+    tells_that_nobody_is_there(&scene).await;
+    assert!(scene.len(&scene.inbound()).await >= Some(1), "it was sent all the same");
 
     let scene = scene.other_topic();
     scene.member().await.leave(Duration::ZERO).await;
-    let answer = client.request(&scene.topic, request("?")).await;
-    assert!(matches!(answer, Err(CallError::NoConsumers)), "no member: {answer:?}");
+    tells_that_nobody_is_there(&scene).await;
+}
+
+/// Requests until the caller hears that there is nobody. On a busy machine the broker's answer to that question can come
+/// after the deadline, and then the call has timed out.
+async fn tells_that_nobody_is_there(scene: &Scene) {
+    let client = scene.client().with_timeout(Duration::from_millis(500));
+    eventually("the caller to hear that nobody is there", async || {
+        match client.request(&scene.topic, request("?")).await {
+            Err(CallError::NoConsumers) => Some(()),
+            Err(CallError::TimedOut(_)) => None,
+            other => panic!("{other:?}"),
+        }
+    })
+    .await;
 }
 
 /// Who asks to fail fast hears it at once, and nothing is sent.
