@@ -116,6 +116,8 @@ pub(crate) async fn charge(shared: &Shared, charge: &Charge) -> Result<u64, Brok
     let reserved_field = reserved.as_ref().map(|Reserved { holder, ttl, .. }| reservation(holder, now.plus(*ttl)));
     let mut commands = Vec::with_capacity(4);
     let answer = shared.call(MARK_BYTES, |batch| {
+        // It may be encoded more than once.
+        commands.clear();
         if *bytes > 0 {
             commands.push("HINCRBY");
             batch.command(4).arg("HINCRBY").arg(key.as_str()).int(charge.ends(now)).int((*bytes).min(i64::MAX as u64));

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::{
     allow_list::AllowList,
     body::check_json,
-    idempotency::{Keyed, run_idempotent},
+    idempotency::run_idempotent,
     refusal::Refusal,
     respond::{self, Terms},
     route::{Accepted, Route, Settings},
@@ -46,10 +46,7 @@ async fn emit(settings: &Arc<Settings>, id: &mut MessageId, mut request: Request
     let key = settings.key_of(&mut request)?;
     let deadline = settings.deadline();
     let request = settings.accept(request, check_json).await?;
-    let keyed = key.map(|key| key.of_request(&request).with_reply_bytes_max(ACCEPTED_BYTES_MAX));
-    if let Some(repeatable) = keyed.as_ref().and_then(Keyed::message_id) {
-        *id = repeatable;
-    }
+    let keyed = key.map(|key| key.of_request(&request, id).with_reply_bytes_max(ACCEPTED_BYTES_MAX));
     let Accepted { shard, headers, payload, extensions } = request;
     let accepted = accepted(id);
     let message =
@@ -64,10 +61,7 @@ async fn emit(settings: &Arc<Settings>, id: &mut MessageId, mut request: Request
             client.emit(shard.as_ref().unwrap_or(&settings.topic), message).await.map(|_| accepted)
         }
     };
-    match keyed {
-        Some(keyed) => run_idempotent(settings, keyed, deadline, extensions, send).await,
-        None => Ok(send.await?),
-    }
+    run_idempotent(settings, keyed, deadline, extensions, send).await
 }
 
 fn accepted(id: &MessageId) -> Reply {

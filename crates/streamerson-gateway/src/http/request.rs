@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::{
     body::{Check, check_json},
-    idempotency::{Keyed, run_idempotent},
+    idempotency::run_idempotent,
     refusal::Refusal,
     respond::{self, Terms},
     route::{Accepted, Answered, Route, Settings, sealed::Sealed},
@@ -54,10 +54,7 @@ async fn ask(
     let key = settings.key_of(&mut request)?;
     let deadline = settings.deadline();
     let request = settings.accept(request, check).await?;
-    let keyed = key.map(|key| key.of_request(&request));
-    if let Some(repeatable) = keyed.as_ref().and_then(Keyed::message_id) {
-        *id = repeatable;
-    }
+    let keyed = key.map(|key| key.of_request(&request, id));
     let Accepted { shard, headers, payload, extensions } = request;
     let mut message = client::Request::new(settings.event.clone(), payload);
     message.id = id.clone();
@@ -71,8 +68,5 @@ async fn ask(
             settings.client.request(shard.as_ref().unwrap_or(&settings.topic), message).await
         }
     };
-    match keyed {
-        Some(keyed) => run_idempotent(settings, keyed, deadline, extensions, send).await,
-        None => Ok(send.await?),
-    }
+    run_idempotent(settings, keyed, deadline, extensions, send).await
 }

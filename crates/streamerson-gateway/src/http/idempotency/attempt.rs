@@ -75,11 +75,11 @@ struct Attempt {
     deadline: Instant,
 }
 
-/// The reply to a request with a key: the one that it had before, or the result of `send`. An attempt runs to its end
-/// although its client hangs up: otherwise a repetition would wait for an attempt that no gateway is at.
+/// The reply to a request: the result of `send`, or the reply that a request with this key had before. With a key an attempt
+/// runs to its end although its client hangs up: otherwise a repetition would wait for an attempt that no gateway is at.
 pub(in crate::http) async fn run_idempotent<F>(
     settings: Arc<Settings>,
-    request: Keyed,
+    keyed: Option<Keyed>,
     deadline: Instant,
     extensions: Extensions,
     send: F,
@@ -87,6 +87,7 @@ pub(in crate::http) async fn run_idempotent<F>(
 where
     F: Future<Output = Result<Reply, CallError>> + Send + 'static,
 {
+    let Some(request) = keyed else { return Ok(send.await?) };
     let topic = &settings.topic;
     let (record_key, attempt_key) = (topic.idempotency_mark(&request.key), topic.idempotency_attempt(&request.key));
     let keyed_requests = settings.keyed_requests.clone();
@@ -300,9 +301,8 @@ impl Attempt {
             return None;
         }
         // The whole record stays for the time of a reply from now on.
-        let counted = if is_counted { OPEN_LEN } else { 0 };
-        let base = if is_counted { 0 } else { MarkBudget::bytes_of(&self.record_key, 0) };
-        room.commit(base + value.len().saturating_sub(counted) as u64);
+        let counted = if is_counted { MarkBudget::bytes_of(&self.record_key, OPEN_LEN) } else { 0 };
+        room.commit(MarkBudget::bytes_of(&self.record_key, value.len()).saturating_sub(counted));
         Some(Mark { key: self.record_key.clone(), value, ttl: self.request.terms.ttl })
     }
 

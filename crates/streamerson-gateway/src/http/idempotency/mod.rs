@@ -151,12 +151,18 @@ pub(super) struct Key {
 }
 
 impl Key {
-    /// The key with the request that came with it.
-    pub(super) fn of_request(self, Accepted { shard, headers, payload, .. }: &Accepted) -> Keyed {
+    /// The key with the request that came with it. `message_id` becomes the id that each repetition has.
+    pub(super) fn of_request(self, request: &Accepted, message_id: &mut MessageId) -> Keyed {
+        let Accepted { shard, headers, payload, .. } = request;
         let hash = Fingerprint::new("asked").request(headers, payload);
         // Where the topic is in shards, the shard is a part of the request.
         let hash = shard.iter().fold(hash, |hash, shard| hash.part(shard.to_string()));
-        Keyed { key: self.id, terms: self.terms, fingerprint: hash.into_hex(FINGERPRINT_BYTES) }
+        let fingerprint = hash.into_hex(FINGERPRINT_BYTES);
+        // Another request has another id, also with this key: so a late reply to one is never the reply to another.
+        if let Some(repeatable) = id(Fingerprint::new("message id").part(&*self.id).part(&fingerprint)) {
+            *message_id = repeatable;
+        }
+        Keyed { key: self.id, terms: self.terms, fingerprint }
     }
 }
 
@@ -173,12 +179,6 @@ impl Keyed {
     pub(super) fn with_reply_bytes_max(mut self, bytes: usize) -> Self {
         self.terms.reply_bytes_max = self.terms.reply_bytes_max.min(bytes);
         self
-    }
-
-    /// The id of the message: each repetition has the same, and another request none that was there before, not even with
-    /// this key. So a late reply to one is never the reply to another.
-    pub(super) fn message_id(&self) -> Option<MessageId> {
-        id(Fingerprint::new("message id").part(&*self.key).part(&self.fingerprint))
     }
 }
 
